@@ -1,0 +1,222 @@
+"""InvariantAggregator: the product of several metrics' relative spaces."""
+
+from numbers import Real
+
+import numpy as np
+
+from skinvariant._projector import RelativeTransformer, check_params
+from skinvariant._validation import check_choice, check_number, namespace
+from skinvariant.metrics import get_metric
+
+
+def _concat(spaces):
+    return namespace(spaces[0]).concat(spaces, axis=1)
+
+
+def _sum(spaces):
+    if len({space.shape[1] for space in spaces}) > 1:
+        raise ValueError(
+            "aggregation 'sum' and 'mean' need relative spaces of equal width; got "
+            f"{[space.shape[1] for space in spaces]} (from `post`)"
+        )
+    total = spaces[0]
+    for space in spaces[1:]:
+        total = total + space
+    return total
+
+
+def _mean(spaces):
+    return _sum(spaces) / len(spaces)
+
+
+_AGGREGATIONS = {"concat": _concat, "mean": _mean, "sum": _sum}
+
+
+class InvariantAggregator(RelativeTransformer):
+    """Several relative spaces of one space, each with its own invariance, made one.
+
+    Which transformation relates two encoders is not known beforehand.  The product of
+    several metrics, each blind to another class of transformations, covers more of
+    what may come than any one of them [1]_.  All metrics share one draw of anchors.
+
+    Parameters
+    ----------
+    n_anchors : int, default=300
+        How many anchors to choose among the fitted rows.  Where there are fewer rows,
+        all of them, with a warning.
+    metrics : sequence of str, Metric or callable, default=("cosine", "euclidean", \
+            "manhattan", "chebyshev")
+        What `RelativeProjector` takes as `metric`, several times, with distinct names.
+    metric_params : dict of str to dict, default=None
+        Further parameters by the metric's name: ``{"minkowski": {"p": 3}}``.
+    anchors : {"random", "stratified", "kmeans", "farthest", "all"}, array-like of \
+            int or callable, default="random"
+        How to choose anchors, as in `RelativeProjector`.
+    pre : {"center", "standardize", "whiten"}, transformer or None, default=None
+        Applied to rows and anchors before every metric, as in `RelativeProjector`.
+    post : {"layer", "l2", "standardize"}, transformer or None, default="layer"
+        Applied to the relative vectors of each metric, as in `RelativeProjector`.
+        Without it ("layer"), metrics of large values outweigh the others.
+    aggregation : {"concat", "sum", "mean"} or callable, default="concat"
+        "concat" puts the relative spaces side by side.  "sum" and "mean" add them, with
+        distances negated, so that larger means closer in all of them.  A callable
+        gets the list of relative spaces, in the order of `metrics`, as they are, and
+        returns an array of as many rows, each of which depends on that row alone.
+    weights : array-like of shape (n_metrics,), default=None
+        One number >= 0 per metric, not all 0, by which its relative space is
+        multiplied; "mean" divides by their sum.  None: all 1.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the choice of anchors.
+    n_jobs : int, default=None
+        Threads for `transform`.  None is 1, -1 all processors.  It never changes a
+        bit of the result.
+
+    Attributes
+    ----------
+    anchors_ : {ndarray, CSR matrix} of shape (n_anchors, n_features)
+        The anchors.
+    anchor_indices_ : ndarray of shape (n_anchors,), dtype int
+        Their rows in the fitted `X`.
+    pre_ : transformer or None
+        The fitted `pre`.
+    posts_ : list of transformer or None
+        The fitted `post` of each metric.
+    invariances_ : frozenset of str
+        The classes of `skinvariant.metrics.TRANSFORMATIONS` that leave the output
+        unchanged: those that every metric has.
+    n_features_in_ : int
+        Width of the space.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names of the fitted `X`, where it had some.
+
+    See Also
+    --------
+    RelativeProjector : One metric.
+    skinvariant.stitching.stitch : Swap the encoder under a fitted model.
+
+    References
+    ----------
+    .. [1] I. Cannistraci et al., "From Bricks to Bridges: Product of Invariances to
+       Enhance Latent Space Communication", ICLR 2024, arXiv 2310.01211.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant import InvariantAggregator
+    >>> X_a = np.random.default_rng(0).standard_normal((100, 8))
+    >>> product = InvariantAggregator(n_anchors=20, pre="center", random_state=0)
+    >>> relative = product.fit_transform(X_a)
+    >>> relative.shape
+    (100, 80)
+    >>> sorted(product.invariances_)
+    ['isotropic_scaling', 'permutation', 'signed_permutation', 'translation']
+
+    Another encoder's space: other axes, another scale, another origin.
+
+    >>> X_b = 3 * X_a[:, ::-1] + 5
+    >>> rebased = product.rebase(X_b[product.anchor_indices_])
+    >>> float(abs(rebased.transform(X_b) - relative).max()) < 1e-12
+    True
+    """
+
+    def __init__(
+        self,
+        n_anchors=300,
+        *,
+        metrics=("cosine", "euclidean", "manhattan", "chebyshev"),
+        metric_params=None,
+        anchors="random",
+        pre=None,
+        post="layer",
+        aggregation="concat",
+        weights=None,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.n_anchors = n_anchors
+        self.metrics = metrics
+        self.metric_params = metric_params
+        self.anchors = anchors
+        self.pre = pre
+        self.post = post
+        self.aggregation = aggregation
+        self.weights = weights
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    @property
+    def posts_(self):
+        """The fitted `post` of each metric, None where there is none."""
+        return self._posts
+
+    def _metrics_and_params(self):
+        if isinstance(self.metrics, str) or not np.iterable(self.metrics):
+            raise TypeError(
+                "metrics must be a sequence of names, Metric or callables; got "
+                f"{self.metrics!r}"
+            )
+        metrics = [get_metric(metric) for metric in self.metrics]
+        names = [metric.name for metric in metrics]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"metrics must be at least one, with distinct names; got {names} (give "
+                "a variant its own name: skinvariant.metrics.Metric(name, function))"
+            )
+        params = check_params(self.metric_params)
+        if unknown := set(params).difference(names):
+            raise ValueError(
+                f"metric_params must be a dict by metric, of {names}; got {unknown}"
+            )
+        return [(metric, check_params(params.get(metric.name))) for metric in metrics]
+
+    def _check_weights(self, n_metrics):
+        if self.weights is None:
+            return np.ones(n_metrics)
+        weights = self.weights if np.iterable(self.weights) else [self.weights]
+        weights = [check_number("weights", weight, Real, 0) for weight in weights]
+        if len(weights) != n_metrics or not 0 < sum(weights) < np.inf:
+            raise ValueError(
+                f"weights must be {n_metrics} finite numbers >= 0, one per metric, not "
+                f"all 0; got {self.weights!r}"
+            )
+        return np.asarray(weights, dtype=np.float64)
+
+    def _combine(self, spaces):
+        aggregation = self.aggregation
+        if not callable(aggregation):
+            aggregation = check_choice(
+                "aggregation", aggregation, _AGGREGATIONS, or_else="a callable"
+            )
+        weights = self._check_weights(len(spaces))
+        if aggregation is _mean:
+            weights = weights / weights.mean()
+        if aggregation in (_sum, _mean):
+            closer = [
+                metric.larger_is_closer for metric, _ in self._metrics_and_params()
+            ]
+            weights = np.where(closer, weights, -weights)
+        if not (weights == 1).all():
+            spaces = [
+                float(weight) * space
+                for weight, space in zip(weights, spaces, strict=True)
+            ]
+        combined = aggregation(spaces)
+        n_rows, shape = spaces[0].shape[0], getattr(combined, "shape", ())
+        if len(shape) != 2 or shape[0] != n_rows:
+            raise ValueError(
+                "what the aggregation callable returns must be an array of shape "
+                f"({n_rows}, n_features_out); got {type(combined)} of shape {shape}"
+            )
+        return combined
+
+    def _combine_names(self, names):
+        if not callable(self.aggregation):
+            if self.aggregation == "concat":
+                return [name for own in names for name in own]
+            own = [name.removeprefix(f"{self._first_name()}_") for name in names[0]]
+            return [f"{self.aggregation}_{name}" for name in own]
+        name = getattr(self.aggregation, "__name__", type(self.aggregation).__name__)
+        return [f"{name.strip('<>')}{i}" for i in range(self._n_features_out)]
+
+    def _first_name(self):
+        return self._metrics_and_params()[0][0].name

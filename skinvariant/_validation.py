@@ -1,0 +1,271 @@
+"""Checks and small array helpers shared by the modules of this package."""
+
+import numpy as np
+from scipy.sparse import issparse
+
+
+def namespace(X):
+    """Return the array namespace of `X`: numpy, or that of an array API array.
+
+    Parameters
+    ----------
+    X : ndarray, sparse matrix or array API array
+        An array that has passed validation.
+
+    Returns
+    -------
+    module
+        The array namespace (numpy for sparse input).
+
+    Raises
+    ------
+    ImportError
+        If the library of `X` has no namespace of its own (torch) and
+        array-api-compat is not installed.
+    """
+    if isinstance(X, np.ndarray | np.generic) or issparse(X):
+        return np
+    if hasattr(X, "__array_namespace__"):
+        return X.__array_namespace__()
+    try:
+        from array_api_compat import array_namespace
+    except ImportError as error:
+        raise ImportError(
+            f"{type(X).__module__}.{type(X).__name__} input needs array-api-compat: "
+            "pip install 'skinvariant[array-api]'"
+        ) from error
+    return array_namespace(X)
+
+
+def to_numpy(array):
+    """Return an array of any library as numpy or scipy.sparse has it, on the CPU.
+
+    Parameters
+    ----------
+    array : array-like or sparse matrix
+        Any array.
+
+    Returns
+    -------
+    ndarray or sparse matrix
+        The same values.
+    """
+    if issparse(array):
+        return array
+    if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):
+        return np.asarray(array)
+    return np.from_dlpack(array, device="cpu")
+
+
+def astype(X, dtype):
+    """Return `X` in a dtype: itself where it has it, else a copy.
+
+    Parameters
+    ----------
+    X : ndarray, sparse matrix or array API array
+        Any array.
+    dtype : dtype
+        A dtype of its library.
+
+    Returns
+    -------
+    same type as `X`
+        The array in this dtype.
+    """
+    xp = namespace(X)
+    if xp is np:
+        return X.astype(dtype, copy=False)
+    return xp.astype(X, dtype, copy=False)
+
+
+def as_float(X):
+    """Return `X` in float64 unless it is already float32 or float64.
+
+    Parameters
+    ----------
+    X : ndarray, sparse matrix or array API array
+        Real numbers of any kind.
+
+    Returns
+    -------
+    same type as `X`
+        `X` itself, or a float64 copy.
+    """
+    xp = namespace(X)
+    if X.dtype in (xp.float32, xp.float64):
+        return X
+    return astype(X, xp.float64)
+
+
+def as_dtype(values, dtype):
+    """Return finite values in a dtype, or say that they left its range.
+
+    Parameters
+    ----------
+    values : ndarray or array API array
+        Relative values.
+    dtype : dtype
+        float32 or float64.
+
+    Returns
+    -------
+    same type as `values`
+        The values in `dtype`.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite in `dtype`.
+    """
+    xp = namespace(values)
+    with np.errstate(over="ignore"):
+        values = astype(values, dtype)
+    if not bool(xp.all(xp.isfinite(values))):
+        raise ValueError(
+            f"a relative value is not finite in {dtype}: rescale the space, whose "
+            "values are too large for this metric and dtype, or look at a metric, pre "
+            "or post of your own"
+        )
+    return values
+
+
+def take_rows(X, indices):
+    """Return a copy of some rows of `X`.
+
+    Parameters
+    ----------
+    X : ndarray, sparse matrix or array API array of shape (n_samples, n_features)
+        The rows to choose from.
+    indices : ndarray of shape (n,), dtype int
+        Which rows, in which order.
+
+    Returns
+    -------
+    same type as `X`, of shape (n, n_features)
+        The rows.
+    """
+    xp = namespace(X)
+    if xp is np:
+        return X[indices]
+    return xp.take(X, xp.asarray(indices, device=X.device), axis=0)
+
+
+def check_choice(name, value, choices, *, or_else):
+    """Return `choices[value]`, or say what `value` may be.
+
+    Parameters
+    ----------
+    name : str
+        The parameter's name.
+    value : str
+        What the user gave.
+    choices : mapping of str to object
+        The options by name.
+    or_else : str
+        What else the parameter takes, for the error message.
+
+    Returns
+    -------
+    object
+        The option.
+
+    Raises
+    ------
+    ValueError
+        If `value` is not an option.
+    TypeError
+        If `value` is not even a string.
+    """
+    message = f"{name} must be one of {sorted(choices)}, or {or_else}; got {value!r}"
+    if not isinstance(value, str):
+        raise TypeError(message)
+    if value not in choices:
+        raise ValueError(message)
+    return choices[value]
+
+
+def check_number(name, value, kind, low, high=np.inf):
+    """Return `value` if it is a number of this kind in [`low`, `high`].
+
+    Parameters
+    ----------
+    name : str
+        The parameter's name.
+    value : object
+        What the user gave.
+    kind : type
+        `numbers.Integral` or `numbers.Real`.
+    low, high : float
+        The bounds, both allowed.
+
+    Returns
+    -------
+    int or float
+        The value.
+
+    Raises
+    ------
+    TypeError
+        If it is no number of this kind (a bool is none).
+    ValueError
+        If it is out of bounds or NaN.
+    """
+    wanted = f"{name} must be an {kind.__name__.lower()} number in [{low}, {high}]"
+    if not isinstance(value, kind) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{wanted}; got {value!r} of type {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{wanted}; got {value!r}")
+    return value
+
+
+def check_indices(indices, n_samples, *, source, expected=None):
+    """Return row indices as an integer array, or say what is wrong with them.
+
+    Parameters
+    ----------
+    indices : array-like of shape (n_anchors,)
+        Row indices.
+    n_samples : int
+        How many rows there are.
+    source : str
+        Where the indices come from, for the error message.
+    expected : int, default=None
+        How many there must be; None: any number but 0.
+
+    Returns
+    -------
+    ndarray of shape (n_anchors,), dtype intp
+        The indices.
+
+    Raises
+    ------
+    TypeError
+        If they are not integers.
+    ValueError
+        If they are not 1-D, none, too many, out of range or repeated.
+    """
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or indices.size == 0:
+        raise ValueError(
+            f"{source} must be a 1-D, non-empty list of row indices; "
+            f"got shape {indices.shape}"
+        )
+    if not np.issubdtype(indices.dtype, np.integer):
+        raise TypeError(
+            f"{source} must be integer row indices (of a boolean mask take "
+            f"numpy.flatnonzero); got dtype {indices.dtype}"
+        )
+    if expected is not None and indices.size != expected:
+        raise ValueError(f"{source} must be {expected} indices; got {indices.size}")
+    outside = indices[(indices < 0) | (indices >= n_samples)]
+    if outside.size:
+        raise ValueError(
+            f"{source} must lie in 0 .. n_samples - 1 = {n_samples - 1}; "
+            f"got {outside[:5].tolist()}"
+        )
+    values, counts = np.unique(indices, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"{source} must be distinct; repeated: {values[counts > 1][:5].tolist()}"
+        )
+    return indices.astype(np.intp)

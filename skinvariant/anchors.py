@@ -1,0 +1,310 @@
+"""Functions that choose anchors: which rows every other row is compared with.
+
+Each takes ``(X, y, n_anchors, random_state)`` and returns row indices, never
+rows: indices carry over to every corresponding space.  A function of your own
+with this signature can be given as ``anchors=`` to every estimator here.
+"""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.utils import check_consistent_length, check_random_state, resample
+from sklearn.utils.multiclass import type_of_target
+
+from skinvariant._validation import check_choice, check_indices, check_number, to_numpy
+
+__all__ = [
+    "STRATEGIES",
+    "all_anchors",
+    "choose_anchors",
+    "farthest_anchors",
+    "kmeans_anchors",
+    "random_anchors",
+    "stratified_anchors",
+]
+
+
+def random_anchors(X, y=None, n_anchors=300, random_state=None):
+    """Choose rows at random, without replacement.
+
+    Only the number of rows matters, so equal `random_state` on corresponding
+    spaces gives parallel anchors, and fewer anchors are the first ones of more.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The space.
+    y : ignored
+        Not used.
+    n_anchors : int, default=300
+        How many rows, at most `n_samples`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draw.
+
+    Returns
+    -------
+    ndarray of shape (n_anchors,), dtype int
+        Row indices, in the order of the draw.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.anchors import random_anchors
+    >>> random_anchors(np.zeros((100, 2)), n_anchors=5, random_state=0).tolist()
+    [26, 86, 2, 55, 75]
+    """
+    return check_random_state(random_state).permutation(X.shape[0])[:n_anchors]
+
+
+def stratified_anchors(X, y, n_anchors=300, random_state=None):
+    """Choose rows at random, each class in proportion to its size.
+
+    Depends on the labels alone, so equal `random_state` on corresponding spaces
+    gives parallel anchors.  A class too small for one anchor may get none.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The space.
+    y : array-like of shape (n_samples,)
+        Class labels.
+    n_anchors : int, default=300
+        How many rows, at most `n_samples`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draw.
+
+    Returns
+    -------
+    ndarray of shape (n_anchors,), dtype int
+        Row indices.
+
+    Raises
+    ------
+    ValueError
+        If `y` is None, or holds something else than classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.anchors import stratified_anchors
+    >>> y = np.repeat(["common", "rare"], [75, 25])
+    >>> chosen = stratified_anchors(np.zeros((100, 2)), y, 8, random_state=0)
+    >>> int((y[chosen] == "rare").sum())
+    2
+    """
+    if y is None:
+        raise ValueError(
+            "anchors='stratified' requires y to be passed, but the target y is None"
+        )
+    y = to_numpy(y)
+    check_consistent_length(X, y)
+    kind = type_of_target(y, input_name="y")
+    if kind not in ("binary", "multiclass"):
+        raise ValueError(
+            f"Unknown label type: {kind}. anchors='stratified' needs class labels in "
+            "y, 'binary' or 'multiclass'"
+        )
+    return resample(
+        np.arange(X.shape[0]),
+        replace=False,
+        n_samples=n_anchors,
+        stratify=y.ravel(),
+        random_state=random_state,
+    )
+
+
+def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
+    """Choose the real rows nearest to the centres of k-means clusters.
+
+    Anchors cover the space evenly, dense parts included once.  Every index is
+    chosen once; where `X` has fewer distinct rows than `n_anchors`, the rest is
+    drawn at random from the rows not yet chosen.
+
+    Parameters
+    ----------
+    X : {array, CSR matrix} of shape (n_samples, n_features)
+        The space.
+    y : ignored
+        Not used.
+    n_anchors : int, default=300
+        How many rows, at most `n_samples`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of k-means.
+
+    Returns
+    -------
+    ndarray of shape (n_anchors,), dtype int
+        Row indices.  They depend on the space: carry them over to another one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.anchors import kmeans_anchors
+    >>> X = np.array([[0.0], [1.0], [2.0], [50.0], [51.0], [52.0]])
+    >>> sorted(kmeans_anchors(X, n_anchors=2, random_state=0).tolist())
+    [1, 4]
+    """
+    X = to_numpy(X)
+    random_state = check_random_state(random_state)
+    kmeans = KMeans(n_anchors, n_init=1, random_state=random_state).fit(X)
+    to_centre = np.empty(X.shape[0])
+    for cluster, centre in enumerate(kmeans.cluster_centers_):
+        members = np.flatnonzero(kmeans.labels_ == cluster)
+        if members.size:
+            to_centre[members] = euclidean_distances(X[members], centre[None])[:, 0]
+    # the nearest member of each cluster: sort by cluster, then by distance
+    order = np.lexsort((to_centre, kmeans.labels_))
+    _, first = np.unique(kmeans.labels_[order], return_index=True)
+    chosen = order[first]
+    rest = np.setdiff1d(np.arange(X.shape[0]), chosen)
+    fill = random_state.permutation(rest)[: n_anchors - chosen.size]
+    return np.concatenate([chosen, fill])
+
+
+def farthest_anchors(X, y=None, n_anchors=300, random_state=None):
+    """Choose each next row as far as can be from all those chosen (Gonzalez, 1985).
+
+    The first row is drawn at random.  Anchors cover the whole extent of the
+    space, outliers first.  Every index is chosen once, also where rows repeat.
+
+    Parameters
+    ----------
+    X : {array, CSR matrix} of shape (n_samples, n_features)
+        The space.
+    y : ignored
+        Not used.
+    n_anchors : int, default=300
+        How many rows, at most `n_samples`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the first row.
+
+    Returns
+    -------
+    ndarray of shape (n_anchors,), dtype int
+        Row indices, in the order of choice: fewer anchors are the first ones of
+        more.  They depend on the space: carry them over to another one.
+
+    References
+    ----------
+    T. F. Gonzalez, "Clustering to minimize the maximum intercluster distance",
+    Theoretical Computer Science 38, 1985.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.anchors import farthest_anchors
+    >>> X = np.array([[0.0], [1.0], [5.0], [9.0], [10.0]])
+    >>> sorted(farthest_anchors(X, n_anchors=3, random_state=0).tolist())
+    [0, 2, 4]
+    """
+    X = to_numpy(X)
+    chosen = [check_random_state(random_state).randint(X.shape[0])]
+    distance = np.full(X.shape[0], np.inf)
+    while len(chosen) < n_anchors:
+        to_last = euclidean_distances(X, X[[chosen[-1]]], squared=True)[:, 0]
+        np.minimum(distance, to_last, out=distance)
+        distance[chosen[-1]] = -1.0
+        chosen.append(int(np.argmax(distance)))
+    return np.array(chosen)
+
+
+def all_anchors(X, y=None, n_anchors=None, random_state=None):
+    """Choose every row.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The space.
+    y, n_anchors, random_state : ignored
+        Not used.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), dtype int
+        All row indices, in order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.anchors import all_anchors
+    >>> all_anchors(np.zeros((3, 2))).tolist()
+    [0, 1, 2]
+    """
+    return np.arange(X.shape[0])
+
+
+#: The strategies by name, as the ``anchors`` parameter takes them.
+STRATEGIES = {
+    "all": all_anchors,
+    "farthest": farthest_anchors,
+    "kmeans": kmeans_anchors,
+    "random": random_anchors,
+    "stratified": stratified_anchors,
+}
+
+
+def choose_anchors(anchors, X, y=None, n_anchors=300, random_state=None):
+    """Choose rows by a strategy's name, by indices or by a callable, and check them.
+
+    Parameters
+    ----------
+    anchors : {"random", "stratified", "kmeans", "farthest", "all"}, array-like or \
+            callable
+        A strategy; distinct row indices, used as they are; or a callable
+        ``(X, y, n_anchors, random_state) -> indices``.
+    X : array of shape (n_samples, n_features)
+        The space.
+    y : array-like of shape (n_samples,), default=None
+        Class labels, where the strategy needs them.
+    n_anchors : int, default=300
+        How many rows.  With more than `n_samples` every row is taken, with a
+        warning.  "all" and indices ignore it.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draw.
+
+    Returns
+    -------
+    ndarray of shape (n_anchors,), dtype int
+        Distinct row indices.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `anchors`, `n_anchors` or what a callable returns is not as above.
+
+    Warns
+    -----
+    UserWarning
+        If `X` has fewer rows than `n_anchors`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.anchors import choose_anchors
+    >>> choose_anchors([4, 2], np.zeros((5, 2))).tolist()
+    [4, 2]
+    """
+    n_samples = X.shape[0]
+    check_number("n_anchors", n_anchors, Integral, 1)
+    if not isinstance(anchors, str) and not callable(anchors):
+        return check_indices(anchors, n_samples, source="anchors")
+    strategy = anchors
+    if isinstance(anchors, str):
+        strategy = check_choice(
+            "anchors", anchors, STRATEGIES, or_else="row indices, or a callable"
+        )
+    if n_anchors > n_samples and anchors != "all":
+        warnings.warn(
+            f"n_anchors={n_anchors} is more than n_samples={n_samples}: "
+            "every row becomes an anchor",
+            UserWarning,
+            stacklevel=2,
+        )
+    wanted = n_samples if anchors == "all" else min(n_anchors, n_samples)
+    indices = strategy(X, y, wanted, check_random_state(random_state))
+    return check_indices(
+        indices, n_samples, source="what the anchors callable returns", expected=wanted
+    )

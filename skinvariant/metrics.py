@@ -1,0 +1,1153 @@
+"""Metrics: functions that compare rows with anchors, and what each does not see.
+
+Every metric is a function ``(X, anchors) -> (n_samples, n_anchors)``.  The registry
+`METRICS` holds, beside each function, whether a larger value means closer and the
+classes of transformations that leave the values unchanged when one transformation
+is applied to rows and anchors alike: its *invariances*.
+
+Numbers are taken seriously: rows keep their dtype (float32 in, float32 out),
+Euclidean distances are exact for near and equal rows and far from the origin, and
+rows of any scale that the dtype can hold are compared without under- or overflow.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+from scipy.sparse import csr_array, diags_array, issparse
+from scipy.spatial.distance import cdist
+from sklearn.metrics.pairwise import manhattan_distances
+from sklearn.utils import check_array
+
+from skinvariant._validation import (
+    as_dtype,
+    as_float,
+    astype,
+    check_choice,
+    check_number,
+    namespace,
+)
+
+__all__ = [
+    "METRICS",
+    "TRANSFORMATIONS",
+    "Metric",
+    "angular",
+    "change_of_basis",
+    "chebyshev",
+    "correlation",
+    "cosine",
+    "euclidean",
+    "get_metric",
+    "inner",
+    "l2_normalize",
+    "layer_normalize",
+    "mahalanobis",
+    "manhattan",
+    "minkowski",
+    "sqeuclidean",
+    "whitening",
+]
+
+#: The classes of transformations an invariance can name.  Scalings are positive.
+TRANSFORMATIONS = (
+    "isotropic_scaling",
+    "orthogonal",
+    "translation",
+    "permutation",
+    "signed_permutation",
+    "axis_scaling",
+    "linear",
+    "affine",
+)
+
+# what invariance to one class includes; affine maps are linear maps and translations
+_INCLUDES = {
+    "affine": {"linear", "translation"},
+    "linear": {"orthogonal", "axis_scaling"},
+    "orthogonal": {"signed_permutation"},
+    "signed_permutation": {"permutation"},
+    "axis_scaling": {"isotropic_scaling"},
+}
+
+# a pair whose squared distance is this part of its squared norms has lost digits
+_CANCELLED = 1e-4
+# values at most this many rounding errors apart are taken as equal
+_ROUNDINGS = 16
+_BATCH = 2**18
+
+
+def _with_included(classes):
+    """Add to some invariances those that they include."""
+    found = set(classes)
+    unknown = found.difference(TRANSFORMATIONS)
+    if unknown:
+        raise ValueError(
+            f"invariances must be of {TRANSFORMATIONS}; got {sorted(unknown)}"
+        )
+    for _ in TRANSFORMATIONS:
+        found.update(*(_INCLUDES.get(name, ()) for name in found))
+        if {"linear", "translation"} <= found:
+            found.add("affine")
+    return frozenset(found)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function that compares rows with anchors, and what is known about it.
+
+    Parameters
+    ----------
+    name : str
+        Its name, as it appears in the names of output features.
+    function : callable
+        ``function(X, anchors, **params) -> array of shape (n_samples, n_anchors)``.
+        Each row of the result may depend on that row of `X` and the anchors only.
+    larger_is_closer : bool, default=False
+        True for similarities, False for distances.
+    invariances : collection of str, default=()
+        The classes of `TRANSFORMATIONS` that leave the values unchanged when applied
+        to rows and anchors alike.  Included classes (rotations in linear maps, say)
+        are added by themselves.
+    homogeneous : bool, default=False
+        Whether scaling rows and anchors by one factor multiplies all values by one
+        factor, so that `post="layer"` and `post="l2"` remove it.
+    sparse : bool, default=False
+        Whether it takes CSR input.
+    array_api : bool, default=False
+        Whether it takes arrays of other libraries, under array API dispatch.
+    prepare : callable, default=None
+        ``prepare(anchors, **params) -> tuple``: what can be computed once, at fit.
+        None: nothing.
+    compare : callable, default=None
+        ``compare(X, *prepared)``, the rest of the work; goes with `prepare`.
+    fitted_invariances : callable, default=None
+        ``fitted_invariances(*prepared) -> collection of str``: the invariances where
+        they depend on parameters or anchors.  None: they do not.
+
+    Examples
+    --------
+    A similarity of one's own, with its promise:
+
+    >>> import numpy as np
+    >>> from skinvariant.metrics import Metric, euclidean
+    >>> def gaussian(X, anchors):
+    ...     return np.exp(-0.5 * euclidean(X, anchors) ** 2)
+    >>> rbf = Metric("rbf", gaussian, larger_is_closer=True,
+    ...              invariances=("orthogonal", "translation"))
+    >>> sorted(rbf.invariances)
+    ['orthogonal', 'permutation', 'signed_permutation', 'translation']
+    >>> float(rbf.function(np.zeros((1, 2)), np.array([[3.0, 4.0]]))[0, 0]).__round__(8)
+    3.73e-06
+    """
+
+    name: str
+    function: Callable
+    larger_is_closer: bool = False
+    invariances: frozenset = frozenset()
+    homogeneous: bool = False
+    sparse: bool = False
+    array_api: bool = False
+    prepare: Callable | None = None
+    compare: Callable | None = None
+    fitted_invariances: Callable | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "invariances", _with_included(self.invariances))
+
+    def fit(self, anchors, params=None):
+        """Compute once what depends on the anchors alone.
+
+        Parameters
+        ----------
+        anchors : array of shape (n_anchors, n_features), float32 or float64
+            The anchors, already validated.
+        params : dict, default=None
+            Parameters of the metric.
+
+        Returns
+        -------
+        tuple
+            For `transform`.
+
+        Raises
+        ------
+        TypeError
+            If the function does not take these parameters.
+        """
+        params = dict(params or {})
+        try:
+            inspect.signature(self.function).bind(None, None, **params)
+        except TypeError as error:
+            raise TypeError(
+                f"metric {self.name!r} does not take metric_params={params}: {error}"
+            ) from error
+        if self.prepare is None:
+            return anchors, params
+        return self.prepare(anchors, **params)
+
+    def transform(self, X, fitted):
+        """Compare rows with the anchors of `fitted`.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), float32 or float64
+            The rows, already validated.
+        fitted : tuple
+            What `fit` returned.
+
+        Returns
+        -------
+        array of shape (n_samples, n_anchors)
+            The relative space, perhaps in a wider dtype than that of `X`.
+        """
+        if self.prepare is None:
+            anchors, params = fitted
+            return self.function(X, anchors, **params)
+        return self.compare(X, *fitted)
+
+    def invariances_of(self, fitted):
+        """Return the invariances that hold for these parameters and anchors.
+
+        Parameters
+        ----------
+        fitted : tuple
+            What `fit` returned.
+
+        Returns
+        -------
+        frozenset of str
+            Classes of `TRANSFORMATIONS`.
+        """
+        if self.fitted_invariances is None:
+            return self.invariances
+        return _with_included(self.fitted_invariances(*fitted))
+
+
+def get_metric(metric):
+    """Return the `Metric` for a name, a `Metric` or a callable.
+
+    Parameters
+    ----------
+    metric : str, Metric or callable
+        A name of `METRICS`; a `Metric`; or a function ``(X, anchors) -> values``,
+        taken as a distance without promised invariances.
+
+    Returns
+    -------
+    Metric
+        The metric.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import get_metric
+    >>> get_metric("cosine").larger_is_closer
+    True
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if callable(metric):
+        inner_function = getattr(metric, "func", metric)  # of a functools.partial
+        name = getattr(inner_function, "__name__", type(metric).__name__)
+        return Metric(name.strip("<>"), metric)
+    return check_choice("metric", metric, METRICS, or_else="a Metric, or a callable")
+
+
+def _pairwise(name, X, anchors, **params):
+    """Validate, then compare: what every public function of this module does."""
+    metric = METRICS[name]
+    checks = {"accept_sparse": "csr" if metric.sparse else False}
+    X = as_float(check_array(X, input_name="X", **checks))
+    anchors = as_float(check_array(anchors, input_name="anchors", **checks))
+    if X.shape[1] != anchors.shape[1]:
+        raise ValueError(
+            "X and anchors must have the same number of features; "
+            f"got {X.shape[1]} and {anchors.shape[1]}"
+        )
+    with np.errstate(all="ignore"):
+        values = metric.transform(X, metric.fit(anchors, params))
+    return as_dtype(values, X.dtype)
+
+
+# --- the mathematics -----------------------------------------------------------
+
+
+def _product(X, anchors):
+    """All inner products, dense."""
+    if issparse(X) or issparse(anchors):
+        product = X @ anchors.T
+        return product.toarray() if issparse(product) else product
+    xp = namespace(X)
+    if X.dtype != anchors.dtype:
+        wide = xp.result_type(X.dtype, anchors.dtype)
+        X, anchors = astype(X, wide), astype(anchors, wide)
+    return X @ anchors.T
+
+
+def _sum_of_squares(X):
+    """Squared norm of each row, as a 1-D array."""
+    if issparse(X):
+        return np.asarray(X.multiply(X).sum(axis=1)).ravel()
+    return namespace(X).sum(X * X, axis=1)
+
+
+def _directions(X, *, centre=False):
+    """Rows scaled to norm 1, and which of them have a direction at all.
+
+    Rows are divided by their largest entry first, so that no scale is lost.
+    """
+    xp = namespace(X)
+    if issparse(X):
+        peak = np.asarray(abs(X).max(axis=1).todense()).reshape(-1, 1)
+    else:
+        peak = xp.max(xp.abs(X), axis=1, keepdims=True)
+    scale = xp.where(peak > 0, peak, xp.ones_like(peak))
+    X = diags_array(1 / scale[:, 0]) @ X if issparse(X) else X / scale
+    if centre:
+        X = X - xp.mean(X, axis=1, keepdims=True)
+        varies = xp.max(xp.abs(X), axis=1, keepdims=True)
+        constant = varies <= _ROUNDINGS * xp.finfo(X.dtype).eps
+        X = xp.where(constant, xp.zeros_like(X), X)
+        X, _ = _directions(X)
+        return X, ~constant[:, 0] & (peak[:, 0] > 0)
+    norm = xp.sqrt(_sum_of_squares(X))[:, None]
+    norm = xp.where(norm > 0, norm, xp.ones_like(norm))
+    X = diags_array(1 / norm[:, 0]) @ X if issparse(X) else X / norm
+    return X, peak[:, 0] > 0
+
+
+def _anchor_directions(anchors, name, *, centre=False):
+    """Directions of the anchors, of which at least one must have one."""
+    unit, defined = _directions(anchors, centre=centre)
+    if not bool(namespace(anchors).any(defined)):
+        what = "constant" if centre else "zero"
+        raise ValueError(
+            f"metric {name!r} needs anchors that are not {what}; got {what} rows only "
+            f"(after `pre`, if any): n_samples={anchors.shape[0]}, "
+            f"n_features={anchors.shape[1]}"
+        )
+    return unit, defined
+
+
+def _row_directions(X, name, *, centre=False):
+    """Directions of the rows, with a warning where there is none."""
+    unit, defined = _directions(X, centre=centre)
+    if not bool(namespace(X).all(defined)):
+        what = "constant" if centre else "zero"
+        value = 0.5 if name == "angular" else 0
+        warnings.warn(
+            f"metric {name!r} is undefined for {what} rows (after `pre`, if any): "
+            f"they get {value} to every anchor",
+            UserWarning,
+            stacklevel=2,
+        )
+    return unit, defined
+
+
+def _fit_cosine(anchors):
+    return _anchor_directions(anchors, "cosine")[:1]
+
+
+def _cosine(X, unit_anchors):
+    return _product(_row_directions(X, "cosine")[0], unit_anchors)
+
+
+def _fit_correlation(anchors):
+    return _anchor_directions(anchors, "correlation", centre=True)[:1]
+
+
+def _correlation(X, unit_anchors):
+    return _product(_row_directions(X, "correlation", centre=True)[0], unit_anchors)
+
+
+def _fit_angular(anchors):
+    unit, defined = _anchor_directions(anchors, "angular")
+    return (*_fit_euclidean(unit), defined)
+
+
+def _angular(X, shift, scale, centred, squares, anchor_defined):
+    # of the chord between unit rows: arccos of the cosine loses half the digits
+    unit, defined = _row_directions(X, "angular")
+    chord = _euclidean(unit, shift, scale, centred, squares)
+    xp = namespace(chord)
+    angle = xp.asin(xp.clip(0.5 * chord, 0, 1)) * (2 / np.pi)
+    known = defined[:, None] & anchor_defined[None, :]
+    return xp.where(known, angle, xp.full_like(angle, 0.5))
+
+
+def _fit_inner(anchors):
+    return (anchors,)
+
+
+def _fit_euclidean(anchors):
+    """Shift and scale that put the anchors around the origin, and their norms.
+
+    The scale is a power of two, which costs no rounding.
+    """
+    xp = namespace(anchors)
+    if issparse(anchors):  # a shift would make them dense
+        anchors, shift = astype(anchors, np.float64), 0.0
+        peak = abs(anchors).max()
+    else:
+        anchors = astype(anchors, xp.float64)
+        shift = xp.mean(anchors, axis=0)
+        anchors = anchors - shift
+        peak = float(xp.max(xp.abs(anchors)))
+    scale = float(2.0 ** np.floor(np.log2(peak))) if 0 < peak < np.inf else 1.0
+    anchors = anchors / scale
+    return shift, scale, anchors, _sum_of_squares(anchors)
+
+
+def _squares_by_difference(X, anchors, rows, columns):
+    """Squared distances of chosen pairs, from their differences."""
+    xp = namespace(X)
+    step = max(1, _BATCH // X.shape[1])
+    parts = []
+    for start in range(0, rows.shape[0], step):
+        chosen = slice(start, min(start + step, rows.shape[0]))
+        if issparse(X):
+            difference = X[rows[chosen]] - anchors[columns[chosen]]
+        else:
+            difference = xp.take(X, rows[chosen], axis=0)
+            difference = difference - xp.take(anchors, columns[chosen], axis=0)
+        parts.append(_sum_of_squares(difference))
+    return xp.concat(parts)
+
+
+def _scaled_squares(X, shift, scale, centred, squares):
+    """Squared Euclidean distances in units of `scale`, in float64.
+
+    By the expansion into norms and inner products, which is one matrix product;
+    where it cancels, from the differences.
+    """
+    xp = namespace(X)
+    X = astype(X, xp.float64)
+    X = (X if issparse(X) else X - shift) / scale
+    norms = _sum_of_squares(X)[:, None] + squares[None, :]
+    distances = norms - 2 * _product(X, centred)
+    cancelled = distances <= _CANCELLED * norms
+    if bool(xp.any(cancelled)):
+        rows, columns = xp.nonzero(cancelled)
+        distances[cancelled] = _squares_by_difference(X, centred, rows, columns)
+    return distances
+
+
+def _sqeuclidean(X, shift, scale, centred, squares):
+    return _scaled_squares(X, shift, scale, centred, squares) * scale * scale
+
+
+def _euclidean(X, shift, scale, centred, squares):
+    distances = _scaled_squares(X, shift, scale, centred, squares)
+    return namespace(X).sqrt(distances) * scale
+
+
+def _by_anchor(X, anchors, reduce):
+    """Reduce the absolute differences to each anchor in turn, in any array library."""
+    xp = namespace(X)
+    columns = [
+        reduce(xp, xp.abs(X - anchors[j, :][None, :])) for j in range(anchors.shape[0])
+    ]
+    return xp.stack(columns, axis=1)
+
+
+def _fit_lp(anchors):
+    return (anchors,)
+
+
+def _narrow(X):
+    """CSR with 32-bit indices, as scikit-learn's sparse L1 distance needs them."""
+    indices, starts = X.indices.astype(np.int32), X.indptr.astype(np.int32)
+    return csr_array((X.data, indices, starts), shape=X.shape)
+
+
+def _manhattan(X, anchors):
+    if issparse(X):
+        return manhattan_distances(_narrow(X), _narrow(anchors))
+    if namespace(X) is np:
+        return cdist(X, anchors, "cityblock")
+    return _by_anchor(X, anchors, lambda xp, gap: xp.sum(gap, axis=1))
+
+
+def _chebyshev(X, anchors):
+    if namespace(X) is np:
+        return cdist(X, anchors, "chebyshev")
+    return _by_anchor(X, anchors, lambda xp, gap: xp.max(gap, axis=1))
+
+
+def _fit_minkowski(anchors, p=2.0):
+    return anchors, float(check_number("metric_params p of minkowski", p, Real, 1))
+
+
+def _minkowski(X, anchors, p):
+    distances = cdist(X, anchors, "minkowski", p=p)
+    if not np.isfinite(p):
+        return distances
+    # sums of p-th powers leave the range of float64 long before the distances do
+    with np.errstate(divide="ignore"):
+        powers = p * np.log2(distances)
+    rows, columns = np.nonzero(~((powers > -950) & (powers < 950)))
+    step = max(1, _BATCH // X.shape[1])
+    for start in range(0, rows.size, step):
+        i, j = rows[start : start + step], columns[start : start + step]
+        gap = np.abs(X[i].astype(np.float64) - anchors[j])
+        peak = gap.max(axis=1)
+        gap /= np.where(peak > 0, peak, 1)[:, None]
+        distances[i, j] = peak * (gap**p).sum(axis=1) ** (1 / p)
+    return distances
+
+
+def _minkowski_invariances(anchors, p):
+    return {"translation", "orthogonal" if p == 2 else "signed_permutation"}
+
+
+def whitening(anchors, shrinkage=0.0):
+    """Return the mean of the anchors and the matrix that whitens them.
+
+    ``(anchors - mean) @ matrix`` has the identity as its covariance on the span of
+    the centred anchors.  Of all such matrices this is the symmetric one, the inverse
+    square root of the covariance, which turns the space least.
+
+    Parameters
+    ----------
+    anchors : ndarray of shape (n_anchors, n_features)
+        The anchors.
+    shrinkage : float in [0, 1], default=0.0
+        How much of the covariance S is replaced by a multiple of the identity:
+        ``(1 - shrinkage) * S + shrinkage * trace(S) / n_features * I``, as in
+        `sklearn.covariance.shrunk_covariance`.  0: nothing, and directions in which
+        the anchors do not vary are dropped.  1: only the scale is taken out.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_features,), dtype float64
+        Mean of the anchors.
+    matrix : ndarray of shape (n_features, n_features), dtype float64
+        The whitening matrix, symmetric.
+    full_rank : bool
+        Whether the covariance of the anchors, before shrinkage, has full rank.
+
+    Raises
+    ------
+    ValueError
+        If all anchors are equal, or `shrinkage` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.metrics import whitening
+    >>> rng = np.random.default_rng(0)
+    >>> anchors = rng.standard_normal((50, 3)) @ rng.standard_normal((3, 3)) + 5
+    >>> mean, matrix, full_rank = whitening(anchors)
+    >>> full_rank
+    True
+    >>> np.cov((anchors - mean) @ matrix, rowvar=False).round(12).trace()
+    np.float64(3.0)
+    """
+    check_number("shrinkage", shrinkage, Real, 0, 1)
+    n_anchors, n_features = anchors.shape
+    eps = np.finfo(anchors.dtype).eps
+    centred = anchors.astype(np.float64)
+    mean = centred.mean(axis=0)
+    # equal anchors leave nothing but the rounding of their mean
+    noise = _ROUNDINGS * np.finfo(np.float64).eps * np.abs(mean).max()
+    centred = centred - mean
+    peak = np.abs(centred).max()
+    if peak <= noise:
+        raise ValueError(
+            "the covariance of the anchors is zero: they must differ from each other; "
+            f"got {n_anchors} equal ones (n_samples={n_anchors})"
+        )
+    _, singular, basis = np.linalg.svd(centred / peak, full_matrices=False)
+    kept = singular > singular[0] * max(anchors.shape) * eps
+    basis = basis[kept]
+    variances = singular[kept] ** 2 / (n_anchors - 1)
+    common = shrinkage * variances.sum() / n_features
+    inverse = 1 / np.sqrt((1 - shrinkage) * variances + common)
+    outside = 1 / np.sqrt(common) if common > 0 else 0.0
+    matrix = (basis.T * (inverse - outside)) @ basis
+    matrix[np.diag_indices(n_features)] += outside
+    return mean, matrix / peak, bool(kept.sum() == n_features)
+
+
+def _fit_mahalanobis(anchors, shrinkage=0.0):
+    mean, matrix, full_rank = whitening(anchors, shrinkage)
+    return (
+        mean,
+        matrix,
+        full_rank and shrinkage == 0,
+        *_fit_euclidean((anchors - mean) @ matrix),
+    )
+
+
+def _mahalanobis(X, mean, matrix, exact, shift, scale, centred, squares):
+    return _euclidean((X - mean) @ matrix, shift, scale, centred, squares)
+
+
+def _mahalanobis_invariances(mean, matrix, exact, *euclidean):
+    return {"affine"} if exact else {"isotropic_scaling", "orthogonal", "translation"}
+
+
+def _fit_change_of_basis(anchors, alpha=0.0):
+    check_number("metric_params alpha of change_of_basis", alpha, Real, 0)
+    n_anchors, n_features = anchors.shape
+    peak = np.abs(anchors).max()
+    if peak == 0:
+        raise ValueError(
+            "metric 'change_of_basis' needs anchors that are not zero; got zero rows "
+            f"only (after `pre`, if any): n_samples={n_anchors}, "
+            f"n_features={n_features}"
+        )
+    left, singular, right = np.linalg.svd(
+        anchors.astype(np.float64) / peak, full_matrices=False
+    )
+    kept = singular > singular[0] * max(anchors.shape) * np.finfo(anchors.dtype).eps
+    left, singular, right = left[:, kept], singular[kept], right[kept]
+    ridge = alpha * (singular**2).sum() / n_anchors
+    dual = (left * (singular / (singular**2 + ridge))) @ right
+    return dual / peak, bool(alpha == 0 and kept.sum() == n_features)
+
+
+def _change_of_basis(X, dual, exact):
+    return _product(X, dual)
+
+
+def _change_of_basis_invariances(dual, exact):
+    return {"linear"} if exact else {"isotropic_scaling", "orthogonal"}
+
+
+def layer_normalize(X):
+    """Standardise each row on its own: mean 0, standard deviation 1.
+
+    LayerNorm without weights (Ba et al., 2016, arXiv 1607.06450) and without its
+    epsilon, so that a factor or a shift common to a row leaves no trace.  Rows that
+    are constant within rounding become zero: nothing in them tells anchors apart.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features), float32 or float64
+        A relative space.
+
+    Returns
+    -------
+    array of shape (n_samples, n_features)
+        The standardised rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.metrics import layer_normalize
+    >>> layer_normalize(np.array([[1.0, 2.0, 3.0], [7.0, 7.0, 7.0]])).round(4).tolist()
+    [[-1.2247, 0.0, 1.2247], [0.0, 0.0, 0.0]]
+    """
+    unit, _ = _directions(X, centre=True)
+    return unit * float(np.sqrt(X.shape[1]))
+
+
+def l2_normalize(X):
+    """Scale each row to Euclidean norm 1; a zero row stays zero.
+
+    `sklearn.preprocessing.normalize` for rows of any scale, in any array library.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features), float32 or float64
+        A relative space.
+
+    Returns
+    -------
+    array of shape (n_samples, n_features)
+        The scaled rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.metrics import l2_normalize
+    >>> l2_normalize(np.array([[3e-200, 4e-200]])).round(12).tolist()
+    [[0.6, 0.8]]
+    """
+    return _directions(X)[0]
+
+
+# --- the public functions ------------------------------------------------------
+
+
+def cosine(X, anchors):
+    r"""Cosine similarity, :math:`x \cdot a / (\|x\| \|a\|)`.
+
+    The relative representation of Moschella et al., "Relative representations enable
+    zero-shot latent space communication", ICLR 2023 (arXiv 2209.15430).
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.  A zero row has no direction: its similarity to every anchor is 0, with
+        a warning.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Similarities in [-1, 1] within rounding; larger means closer.
+
+    Raises
+    ------
+    ValueError
+        If all anchors are zero, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import cosine
+    >>> cosine([[1e-30, 0.0]], [[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]).tolist()
+    [[1.0, 0.0, -1.0]]
+    """
+    return _pairwise("cosine", X, anchors)
+
+
+def angular(X, anchors):
+    r"""Angle as a part of the half circle, :math:`\arccos(\cos(x, a)) / \pi`.
+
+    Computed from the chord between unit rows, so that small angles keep their
+    digits and the angle of a row to itself is 0.
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.  A zero row has no direction: it gets 0.5, a right angle, to every
+        anchor, with a warning.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If all anchors are zero, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import angular
+    >>> angular([[1.0, 0.0]], [[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]).round(12).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    return _pairwise("angular", X, anchors)
+
+
+def correlation(X, anchors):
+    r"""Pearson correlation over features, :math:`\cos(x - \bar x, a - \bar a)`.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.  A constant row has no correlation: it gets 0 to every anchor, with a
+        warning.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Similarities in [-1, 1] within rounding; larger means closer.
+
+    Raises
+    ------
+    ValueError
+        If all anchors are constant, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import correlation
+    >>> correlation([[1.0, 2.0, 3.0]], [[10.0, 20.0, 30.0]]).round(12).tolist()
+    [[1.0]]
+    """
+    return _pairwise("correlation", X, anchors)
+
+
+def inner(X, anchors):
+    r"""Inner product, :math:`x \cdot a`.
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Similarities, unbounded; larger means closer.
+
+    Raises
+    ------
+    ValueError
+        If widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import inner
+    >>> inner([[1.0, 2.0]], [[3.0, 4.0]]).tolist()
+    [[11.0]]
+    """
+    return _pairwise("inner", X, anchors)
+
+
+def euclidean(X, anchors):
+    r"""Euclidean distance, :math:`\|x - a\|_2`.
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If widths differ or values are not finite.
+
+    Notes
+    -----
+    Rows are shifted by the mean of the anchors and multiplied out in float64; pairs
+    whose digits cancel are subtracted instead.  A row equal to an anchor is at
+    distance 0, also far from the origin.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import euclidean
+    >>> euclidean([[1e8, 1e8]], [[1e8, 1e8], [1e8 + 3, 1e8 + 4]]).tolist()
+    [[0.0, 5.0]]
+    """
+    return _pairwise("euclidean", X, anchors)
+
+
+def sqeuclidean(X, anchors):
+    r"""Squared Euclidean distance, :math:`\|x - a\|_2^2`.
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Squared distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import sqeuclidean
+    >>> sqeuclidean([[0.0, 0.0]], [[3.0, 4.0]]).tolist()
+    [[25.0]]
+    """
+    return _pairwise("sqeuclidean", X, anchors)
+
+
+def manhattan(X, anchors):
+    r"""Manhattan (L1) distance, :math:`\sum_i |x_i - a_i|`.
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import manhattan
+    >>> manhattan([[0.0, 0.0]], [[3.0, 4.0]]).tolist()
+    [[7.0]]
+    """
+    return _pairwise("manhattan", X, anchors)
+
+
+def chebyshev(X, anchors):
+    r"""Chebyshev (L-infinity) distance, :math:`\max_i |x_i - a_i|`.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import chebyshev
+    >>> chebyshev([[0.0, 0.0]], [[3.0, 4.0]]).tolist()
+    [[4.0]]
+    """
+    return _pairwise("chebyshev", X, anchors)
+
+
+def minkowski(X, anchors, p=2.0):
+    r"""Minkowski (Lp) distance, :math:`(\sum_i |x_i - a_i|^p)^{1/p}`.
+
+    `p=1` is `manhattan`, `p=2` `euclidean`, `p=inf` `chebyshev`.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors.
+    p : float in [1, inf], default=2.0
+        The order.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If `p` is below 1, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import minkowski
+    >>> minkowski([[0.0, 0.0]], [[3.0, 4.0]], p=3).round(4).tolist()
+    [[4.4979]]
+    """
+    return _pairwise("minkowski", X, anchors, p=p)
+
+
+def mahalanobis(X, anchors, shrinkage=0.0):
+    r"""Mahalanobis distance, :math:`\sqrt{(x - a)^T S^{-1} (x - a)}`.
+
+    S is the covariance of the anchors.  The same as `euclidean` after whitening.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors; at least two that differ.
+    shrinkage : float in [0, 1], default=0.0
+        Amount by which S is drawn to a multiple of the identity, see `whitening`.
+        0: invariant to every affine map where S has full rank, which takes more
+        anchors than features; where it has not, the pseudo-inverse is used and only
+        scaling, rotation and translation are left.  1: `euclidean`, in units of the
+        anchors' spread.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If all anchors are equal, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.metrics import mahalanobis
+    >>> rng = np.random.default_rng(0)
+    >>> anchors, A = rng.standard_normal((10, 3)), rng.standard_normal((3, 3))
+    >>> moved = mahalanobis(anchors @ A + 7, anchors @ A + 7)
+    >>> bool(np.allclose(mahalanobis(anchors, anchors), moved))
+    True
+    """
+    return _pairwise("mahalanobis", X, anchors, shrinkage=shrinkage)
+
+
+def change_of_basis(X, anchors, alpha=0.0):
+    r"""Coordinates in the frame of the anchors, by ridge-regularised least squares.
+
+    The row c that minimises :math:`\|x - c A\|^2 + \lambda \|c\|^2`, where A holds
+    the anchors in its rows and :math:`\lambda` is `alpha` times the mean squared norm
+    of the anchors; for `alpha=0` the shortest solution, :math:`c = x A^+`.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors.
+    alpha : float >= 0, default=0.0
+        Regularisation.  0: invariant to every invertible linear map where the anchors
+        span the space.  Large: c is proportional to the inner products.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Coordinates, unbounded; larger means closer.
+
+    Raises
+    ------
+    ValueError
+        If all anchors are zero, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import change_of_basis
+    >>> change_of_basis([[3.0, 4.0]], [[1.0, 0.0], [0.0, 2.0]]).round(12).tolist()
+    [[3.0, 2.0]]
+    """
+    return _pairwise("change_of_basis", X, anchors, alpha=alpha)
+
+
+_ROTATION = ("orthogonal",)
+_SIMILARITY = ("isotropic_scaling", "orthogonal")
+_RIGID = ("orthogonal", "translation")
+_LP = ("translation", "signed_permutation")
+
+#: The registry: every metric by name, with its properties.
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "cosine",
+            cosine,
+            larger_is_closer=True,
+            invariances=_SIMILARITY,
+            sparse=True,
+            array_api=True,
+            prepare=_fit_cosine,
+            compare=_cosine,
+        ),
+        Metric(
+            "angular",
+            angular,
+            invariances=_SIMILARITY,
+            sparse=True,
+            array_api=True,
+            prepare=_fit_angular,
+            compare=_angular,
+        ),
+        Metric(
+            "correlation",
+            correlation,
+            larger_is_closer=True,
+            invariances=("isotropic_scaling", "permutation"),
+            array_api=True,
+            prepare=_fit_correlation,
+            compare=_correlation,
+        ),
+        Metric(
+            "inner",
+            inner,
+            larger_is_closer=True,
+            invariances=_ROTATION,
+            homogeneous=True,
+            sparse=True,
+            array_api=True,
+            prepare=_fit_inner,
+            compare=_product,
+        ),
+        Metric(
+            "euclidean",
+            euclidean,
+            invariances=_RIGID,
+            homogeneous=True,
+            sparse=True,
+            array_api=True,
+            prepare=_fit_euclidean,
+            compare=_euclidean,
+        ),
+        Metric(
+            "sqeuclidean",
+            sqeuclidean,
+            invariances=_RIGID,
+            homogeneous=True,
+            sparse=True,
+            array_api=True,
+            prepare=_fit_euclidean,
+            compare=_sqeuclidean,
+        ),
+        Metric(
+            "manhattan",
+            manhattan,
+            invariances=_LP,
+            homogeneous=True,
+            sparse=True,
+            array_api=True,
+            prepare=_fit_lp,
+            compare=_manhattan,
+        ),
+        Metric(
+            "chebyshev",
+            chebyshev,
+            invariances=_LP,
+            homogeneous=True,
+            array_api=True,
+            prepare=_fit_lp,
+            compare=_chebyshev,
+        ),
+        Metric(
+            "minkowski",
+            minkowski,
+            invariances=_LP,
+            homogeneous=True,
+            prepare=_fit_minkowski,
+            compare=_minkowski,
+            fitted_invariances=_minkowski_invariances,
+        ),
+        Metric(
+            "mahalanobis",
+            mahalanobis,
+            invariances=("affine",),
+            prepare=_fit_mahalanobis,
+            compare=_mahalanobis,
+            fitted_invariances=_mahalanobis_invariances,
+        ),
+        Metric(
+            "change_of_basis",
+            change_of_basis,
+            larger_is_closer=True,
+            invariances=("linear",),
+            prepare=_fit_change_of_basis,
+            compare=_change_of_basis,
+            fitted_invariances=_change_of_basis_invariances,
+        ),
+    )
+}
