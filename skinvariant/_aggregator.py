@@ -3,6 +3,7 @@
 from numbers import Real
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from skinvariant._projector import RelativeTransformer, check_params
 from skinvariant._validation import check_choice, check_number, namespace
@@ -83,16 +84,17 @@ class InvariantAggregator(RelativeTransformer):
         The fitted `post` of each metric.
     invariances_ : frozenset of str
         The classes of `skinvariant.metrics.TRANSFORMATIONS` that leave the output
-        unchanged: those that every metric has.
+        unchanged: those that every metric has.  What only one metric does not see, its
+        part of a "concat" output still does not: a head may lean on it.
     n_features_in_ : int
         Width of the space.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names of the fitted `X`, where it had some.
 
     See Also
     --------
     RelativeProjector : One metric.
-    skinvariant.stitching.stitch : Swap the encoder under a fitted model.
+    skinvariant.stitch : Swap the encoder under a fitted model.
 
     References
     ----------
@@ -147,6 +149,7 @@ class InvariantAggregator(RelativeTransformer):
     @property
     def posts_(self):
         """The fitted `post` of each metric, None where there is none."""
+        check_is_fitted(self)
         return self._posts
 
     def _metrics_and_params(self):

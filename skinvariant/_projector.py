@@ -1,6 +1,7 @@
 """RelativeProjector: every row compared with the anchors, under one metric."""
 
 import copy
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -217,11 +218,13 @@ class RelativeTransformer(
         pairs = self._metrics_and_params()
         X = self._validate(X, pairs, reset=True)
         indices = choose_anchors(self.anchors, X, y, self.n_anchors, self.random_state)
-        mapped = self._set_space(take_rows(X, indices), pairs)
         xp = namespace(X)
         on = {} if xp is np else {"device": X.device}
         self.anchor_indices_ = xp.asarray(indices, **on)
-        self._set_post(mapped, pairs)
+        mapped = self._set_space(take_rows(X, indices), pairs)
+        with warnings.catch_warnings():  # of undefined rows transform tells
+            warnings.filterwarnings("ignore", ".* is undefined for .* rows")
+            self._set_post(mapped, pairs)
         return self
 
     def transform(self, X):
@@ -339,7 +342,11 @@ class RelativeTransformer(
 
     @property
     def invariances_(self):
-        """Classes of transformations that leave the fitted output unchanged."""
+        """Classes of transformations that leave the fitted output unchanged.
+
+        Of `skinvariant.metrics.TRANSFORMATIONS`, applied to rows and anchors alike.
+        Empty where nothing can be promised, as after a `pre` of one's own.
+        """
         check_is_fitted(self)
         left = _left_by(self.pre_)
         removes_scale = isinstance(self.post, str) and self.post in ("layer", "l2")
@@ -523,13 +530,13 @@ class RelativeProjector(RelativeTransformer):
         promised, as after a `pre` of one's own.
     n_features_in_ : int
         Width of the space.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names of the fitted `X`, where it had some.
 
     See Also
     --------
     InvariantAggregator : Several metrics at once.
-    skinvariant.stitching.stitch : Swap the encoder under a fitted model.
+    skinvariant.stitch : Swap the encoder under a fitted model.
     sklearn.kernel_approximation.Nystroem : Kernel features from landmarks.
 
     Notes

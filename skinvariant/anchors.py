@@ -139,6 +139,11 @@ def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
     ndarray of shape (n_anchors,), dtype int
         Row indices.  They depend on the space: carry them over to another one.
 
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        If there are fewer distinct rows than `n_anchors`.
+
     Examples
     --------
     >>> import numpy as np

@@ -111,7 +111,8 @@ class Metric:
     invariances : collection of str, default=()
         The classes of `TRANSFORMATIONS` that leave the values unchanged when applied
         to rows and anchors alike.  Included classes (rotations in linear maps, say)
-        are added by themselves.
+        are added by themselves.  The most that can hold, where they depend on
+        parameters or anchors.
     homogeneous : bool, default=False
         Whether scaling rows and anchors by one factor multiplies all values by one
         factor, so that `post="layer"` and `post="l2"` remove it.
@@ -140,7 +141,8 @@ class Metric:
     ...              invariances=("orthogonal", "translation"))
     >>> sorted(rbf.invariances)
     ['orthogonal', 'permutation', 'signed_permutation', 'translation']
-    >>> float(rbf.function(np.zeros((1, 2)), np.array([[3.0, 4.0]]))[0, 0]).__round__(8)
+    >>> values = rbf.function(np.zeros((1, 2)), np.array([[3.0, 4.0]]))
+    >>> round(float(values[0, 0]), 8)
     3.73e-06
     """
 
@@ -384,6 +386,7 @@ def _angular(X, shift, scale, centred, squares, anchor_defined):
 
 
 def _fit_inner(anchors):
+    _anchor_directions(anchors, "inner")  # for its check
     return (anchors,)
 
 
@@ -644,11 +647,10 @@ def layer_normalize(X):
     --------
     >>> import numpy as np
     >>> from skinvariant.metrics import layer_normalize
-    >>> layer_normalize(np.array([[1.0, 2.0, 3.0], [7.0, 7.0, 7.0]])).round(4).tolist()
-    [[-1.2247, 0.0, 1.2247], [0.0, 0.0, 0.0]]
+    >>> layer_normalize(np.array([[1.0, 2.0, 3.0], [1e6, 3e6, 5e6]])).round(4).tolist()
+    [[-1.2247, 0.0, 1.2247], [-1.2247, 0.0, 1.2247]]
     """
-    unit, _ = _directions(X, centre=True)
-    return unit * float(np.sqrt(X.shape[1]))
+    return _directions(X, centre=True)[0] * float(np.sqrt(X.shape[1]))
 
 
 def l2_normalize(X):
@@ -1126,7 +1128,7 @@ METRICS = {
         Metric(
             "minkowski",
             minkowski,
-            invariances=_LP,
+            invariances=_RIGID,
             homogeneous=True,
             prepare=_fit_minkowski,
             compare=_minkowski,

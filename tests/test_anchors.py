@@ -1,0 +1,411 @@
+"""Anchors: which rows each strategy chooses, and what it may depend on."""
+
+import array_api_strict
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from scipy.sparse import csr_array, csr_matrix
+from scipy.spatial.distance import cdist
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skinvariant.anchors import (
+    STRATEGIES,
+    all_anchors,
+    choose_anchors,
+    farthest_anchors,
+    kmeans_anchors,
+    random_anchors,
+    stratified_anchors,
+)
+
+N_SAMPLES = 60
+DRAWN = sorted(set(STRATEGIES) - {"all"})
+BLIND = ("random", "stratified")
+CONTAINERS = {
+    "csr_array": csr_array,
+    "csr_matrix": csr_matrix,
+    "array_api_strict": array_api_strict.asarray,
+    "torch": torch.asarray,
+}
+
+
+def labelled_space(seed=0):
+    """Rows of six tight, well separated classes of 25, 15, 10, 5, 3 and 2."""
+    y = np.repeat(np.arange(6), [25, 15, 10, 5, 3, 2])
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(N_SAMPLES)
+    centres = 20 * np.eye(6)[:, :4] - 5 * np.arange(6)[:, None]
+    return (centres[y] + rng.standard_normal((N_SAMPLES, 4)))[order], y[order]
+
+
+def assert_distinct(indices, n_anchors, n_samples=N_SAMPLES):
+    """Check that these are as many different rows as asked for."""
+    assert indices.shape == (n_anchors,)
+    assert indices.dtype == np.intp
+    assert len(set(indices.tolist()) & set(range(n_samples))) == n_anchors
+
+
+# --- every strategy -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_anchors", [1, 7, N_SAMPLES])
+@pytest.mark.parametrize("name", DRAWN)
+def test_anchors_are_distinct_rows(name, n_anchors):
+    """Each strategy chooses as many different rows as asked for."""
+    X, y = labelled_space()
+    assert_distinct(choose_anchors(name, X, y, n_anchors, 0), n_anchors)
+
+
+@pytest.mark.parametrize("n_anchors", [1, 7, 1000])
+def test_all_rows(n_anchors):
+    """The strategy "all" takes every row in order, whatever n_anchors is."""
+    X, y = labelled_space()
+    assert_array_equal(choose_anchors("all", X, y, n_anchors), np.arange(N_SAMPLES))
+    assert_array_equal(all_anchors(X), np.arange(N_SAMPLES))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_random_state(name):
+    """The same seed chooses the same rows; seeds differ; a state is used up."""
+    X, y = labelled_space()
+    chosen = [choose_anchors(name, X, y, 9, seed).tolist() for seed in range(6)]
+    again = [choose_anchors(name, X, y, 9, seed).tolist() for seed in range(6)]
+    state = np.random.RandomState(0)
+    drawn = [choose_anchors(name, X, y, 9, state).tolist() for _ in range(6)]
+    assert chosen == again
+    assert chosen[0] == drawn[0]
+    assert min(len(set(map(tuple, draws))) for draws in (chosen, drawn)) > 1
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_function_is_the_strategy(name):
+    """A strategy by name is the function of the registry, and nothing more."""
+    X, y = labelled_space()
+    expected = STRATEGIES[name](X, y, 9, 3)
+    assert_array_equal(choose_anchors(name, X, y, 9, 3), expected)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_nothing_else_is_touched(name):
+    """With a seed, neither numpy's global generator nor the rows change."""
+    X, y = labelled_space()
+    X.setflags(write=False)
+    before = check_random_state(None).get_state(legacy=False)["state"]
+    choose_anchors(name, X, y, 9, 0)
+    after = check_random_state(None).get_state(legacy=False)["state"]
+    assert_array_equal(before["key"], after["key"])
+    assert before["pos"] == after["pos"]
+
+
+@pytest.mark.parametrize("make", CONTAINERS.values(), ids=CONTAINERS)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_any_container(name, make):
+    """Sparse rows and arrays of other libraries give the anchors of numpy."""
+    X, y = labelled_space()
+    chosen = choose_anchors(name, make(X), y, 6, 0)
+    assert type(chosen) is np.ndarray
+    assert_array_equal(chosen, choose_anchors(name, X, y, 6, 0))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_more_anchors_than_rows(name):
+    """Where rows are few, all become anchors, and a warning names both numbers."""
+    X, y = labelled_space()
+    with pytest.warns(UserWarning, match="n_anchors=61 is more than n_samples=60"):
+        chosen = choose_anchors(name, X, y, 61, 0)
+    assert_distinct(chosen, N_SAMPLES)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_one_row(name):
+    """Of a single row, that row is chosen."""
+    assert choose_anchors(name, np.zeros((1, 3)), [0], 1, 0).tolist() == [0]
+
+
+# --- random and stratified ------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_corresponding_spaces_have_parallel_anchors(name):
+    """Anchors of corresponding spaces are the same rows: values do not matter."""
+    X, y = labelled_space()
+    other = csr_array(np.random.default_rng(1).random((N_SAMPLES, 11)))
+    expected = choose_anchors(name, X, y, 9, 0)
+    assert_array_equal(choose_anchors(name, other, y, 9, 0), expected)
+
+
+def test_random_anchors_ignore_labels():
+    """Random anchors are the same with any labels, or none."""
+    X, y = labelled_space()
+    expected = random_anchors(X, n_anchors=9, random_state=0)
+    assert_array_equal(random_anchors(X, y, 9, 0), expected)
+
+
+def test_random_anchors_are_nested():
+    """Fewer random anchors are the first ones of more."""
+    X, _ = labelled_space()
+    more = random_anchors(X, n_anchors=N_SAMPLES, random_state=0)
+    for n_anchors in (1, 9, 59):
+        fewer = random_anchors(X, n_anchors=n_anchors, random_state=0)
+        assert_array_equal(fewer, more[:n_anchors])
+
+
+def test_random_anchors_are_uniform():
+    """Every row is equally often chosen, within the spread of fair draws."""
+    X = np.empty((10, 1))
+    seeds = range(3000)
+    chosen = [random_anchors(X, n_anchors=3, random_state=seed) for seed in seeds]
+    counts = np.bincount(np.concatenate(chosen))
+    # binomial of 3000 draws at 3 / 10; five standard deviations
+    assert np.abs(counts - 900).max() < 5 * np.sqrt(3000 * 0.3 * 0.7)
+
+
+@pytest.mark.parametrize("n_anchors", [12, 24, 36, 48, 60])
+def test_stratified_anchors_have_the_shares_of_the_classes(n_anchors):
+    """Each class has its share of the anchors: exactly where it comes out even."""
+    X, y = labelled_space()
+    counts = np.bincount(y[stratified_anchors(X, y, n_anchors, 0)], minlength=6)
+    shares = np.bincount(y) * n_anchors / N_SAMPLES
+    even = shares == shares.round()
+    assert even.sum() >= 3
+    assert_array_equal(counts[even], shares[even])
+    assert np.abs(counts - shares).max() <= 1
+
+
+@pytest.mark.parametrize("n_anchors", range(1, 8))
+def test_few_stratified_anchors(n_anchors):
+    """With fewer anchors than classes, the large classes come first."""
+    X, y = labelled_space()
+    counts = np.bincount(y[stratified_anchors(X, y, n_anchors, 0)], minlength=6)
+    shares = np.bincount(y) * n_anchors / N_SAMPLES
+    assert counts.sum() == n_anchors
+    assert (counts >= np.floor(shares)).all()
+    assert (counts <= np.ceil(shares)).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        np.asarray,
+        torch.asarray,
+        lambda y: y.tolist(),
+        lambda y: y[:, None],
+        lambda y: y.astype(float),
+        lambda y: np.array([*"abcdef"])[y],
+        lambda y: np.array([*"abcdef"], dtype=object)[y],
+    ],
+)
+def test_labels_of_any_kind(make):
+    """Labels may be numbers or text in any container: only their order matters."""
+    X, y = labelled_space()
+    expected = stratified_anchors(X, y, 9, 0)
+    assert_array_equal(choose_anchors("stratified", X, make(y), 9, 0), expected)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, r"'stratified' requires y to be passed, but the target y is None"),
+        (np.linspace(0, 1, N_SAMPLES), r"Unknown label type: continuous"),
+        (np.eye(N_SAMPLES, 3, dtype=int), r"Unknown label type: multilabel"),
+        (
+            np.arange(2 * N_SAMPLES).reshape(-1, 2),
+            r"label type: multiclass-multioutput",
+        ),
+        (np.zeros(7), r"inconsistent numbers of samples: \[60, 7\]"),
+    ],
+)
+def test_labels_that_are_no_classes(y, message):
+    """Stratified anchors without one class per row are an error that says so."""
+    with pytest.raises(ValueError, match=message):
+        choose_anchors("stratified", labelled_space()[0], y, 9, 0)
+
+
+# --- kmeans ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("seed", range(5))
+def test_kmeans_finds_the_middle_of_each_cluster(seed, dtype):
+    """Of separate clusters, the row nearest to the mean of each is chosen."""
+    X, y = labelled_space(seed)
+    X = X.astype(dtype)
+    expected = []
+    for label in range(6):
+        members = np.flatnonzero(y == label)
+        gaps = np.linalg.norm(X[members] - X[members].mean(axis=0), axis=1)
+        ties = members[gaps <= gaps.min() * (1 + 1e-5)]  # of two rows, either
+        expected.append(ties)
+    chosen = kmeans_anchors(X, n_anchors=6, random_state=seed)
+    hits = [np.isin(chosen, ties).sum() for ties in expected]
+    assert hits == [1] * 6
+
+
+@pytest.mark.parametrize("make", [np.asarray, csr_array, torch.asarray])
+def test_kmeans_with_few_distinct_rows(make):
+    """Of rows that repeat, each value is chosen, and the rest are other rows."""
+    X = np.repeat([[0.0, 1], [5, 5], [9, 0]], 4, axis=0)
+    with pytest.warns(ConvergenceWarning, match=r"distinct clusters \(3\)"):
+        chosen = kmeans_anchors(make(X), n_anchors=7, random_state=0)
+    assert_distinct(chosen, 7, 12)
+    assert_array_equal(np.unique(X[chosen], axis=0), np.unique(X, axis=0))
+
+
+def test_kmeans_with_equal_rows():
+    """Where all rows are equal, any distinct ones do."""
+    with pytest.warns(ConvergenceWarning, match=r"distinct clusters \(1\)"):
+        chosen = kmeans_anchors(np.ones((8, 2)), n_anchors=5, random_state=0)
+    assert_distinct(chosen, 5, 8)
+
+
+def test_kmeans_of_one_anchor():
+    """A single anchor is the row nearest to the mean."""
+    X, _ = labelled_space()
+    expected = np.linalg.norm(X - X.mean(axis=0), axis=1).argmin()
+    assert kmeans_anchors(X, n_anchors=1, random_state=0).tolist() == [expected]
+
+
+# --- farthest -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("seed", range(5))
+def test_each_farthest_anchor_is_the_farthest(seed, dtype):
+    """After the first, each anchor is as far as can be from those before it."""
+    X = labelled_space(seed)[0].astype(dtype)
+    chosen = farthest_anchors(X, n_anchors=25, random_state=seed)
+    assert_distinct(chosen, 25)
+    distance = cdist(X, X)
+    for k in range(1, 25):
+        to_nearest = distance[:, chosen[:k]].min(axis=1)
+        # squares of distances are expanded: off by some eps of the squared norms
+        assert to_nearest[chosen[k]] >= to_nearest.max() * (1 - 1e-9)
+
+
+def test_farthest_anchors_are_nested():
+    """Fewer farthest anchors are the first ones of more."""
+    X, _ = labelled_space()
+    more = farthest_anchors(X, n_anchors=N_SAMPLES, random_state=0)
+    for n_anchors in (1, 9, 59):
+        fewer = farthest_anchors(X, n_anchors=n_anchors, random_state=0)
+        assert_array_equal(fewer, more[:n_anchors])
+
+
+def test_first_farthest_anchor_is_drawn():
+    """The first anchor is drawn among all rows, and no row is left out."""
+    X = np.empty((5, 1))
+    firsts = [farthest_anchors(X, n_anchors=1, random_state=s)[0] for s in range(60)]
+    assert set(firsts) == set(range(5))
+
+
+@pytest.mark.parametrize("make", [np.asarray, csr_array, torch.asarray])
+def test_farthest_with_few_distinct_rows(make):
+    """Of rows that repeat, each value comes first, and then other rows."""
+    X = np.repeat([[0.0, 1], [5, 5], [9, 0]], 4, axis=0)
+    chosen = farthest_anchors(make(X), n_anchors=7, random_state=0)
+    assert_distinct(chosen, 7, 12)
+    assert_array_equal(np.unique(X[chosen[:3]], axis=0), np.unique(X, axis=0))
+
+
+# --- indices and callables ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "indices", [[4, 2], (4, 2), np.array([4, 2], np.int8), np.array([4, 2], np.uint64)]
+)
+def test_indices_are_taken_as_they_are(indices):
+    """Indices are used in their order, and n_anchors does not matter."""
+    chosen = choose_anchors(indices, np.zeros((5, 2)), n_anchors=300)
+    assert chosen.dtype == np.intp
+    assert chosen.tolist() == [4, 2]
+
+
+NONSENSE = {
+    "repeated": ([0, 3, 3, 1], ValueError, r"distinct; repeated: \[3\]"),
+    "too large": ([0, 5, 1, 9], ValueError, r"n_samples - 1 = 4; got \[5, 9\]"),
+    "negative": ([0, -1, 1, 2], ValueError, r"n_samples - 1 = 4; got \[-1\]"),
+    "2-D": ([[0, 1], [2, 3]], ValueError, r"1-D.*; got shape \(2, 2\)"),
+    "0-D": (3, ValueError, r"1-D.*; got shape \(\)"),
+    "none": ([], ValueError, r"non-empty.*; got shape \(0,\)"),
+    "a mask": ([True, True, True, True], TypeError, r"flatnonzero.* got dtype bool"),
+    "floats": ([0.0, 1.0, 2.0, 3.0], TypeError, r"integer.* got dtype float64"),
+    "text": ([*"0123"], TypeError, r"integer.* got dtype <U1"),
+}
+
+
+@pytest.mark.parametrize(
+    ("indices", "error", "message"), NONSENSE.values(), ids=NONSENSE
+)
+def test_indices_that_are_none(indices, error, message):
+    """What is no list of distinct rows is refused, with what is wrong in it."""
+    with pytest.raises(error, match=f"^anchors must .*{message}"):
+        choose_anchors(indices, np.zeros((5, 2)))
+
+
+def test_callable():
+    """A callable gets rows, labels, number and generator; its rows are taken."""
+    X, y = labelled_space()
+    seen = []
+
+    def strategy(*args):
+        seen.append(args)
+        return [5, 1, 3]
+
+    chosen = choose_anchors(strategy, X, y, 3, 7)
+    assert chosen.dtype == np.intp
+    assert chosen.tolist() == [5, 1, 3]
+    [(rows, labels, n_anchors, random_state)] = seen
+    assert rows is X
+    assert labels is y
+    assert n_anchors == 3
+    assert random_state.randint(2**31) == np.random.RandomState(7).randint(2**31)
+
+
+def test_callable_with_few_rows():
+    """A callable is asked for no more anchors than there are rows."""
+    with pytest.warns(UserWarning, match="n_anchors=9 is more than n_samples=2"):
+        chosen = choose_anchors(lambda X, y, n, state: range(n), np.eye(2), None, 9)
+    assert chosen.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("indices", "error", "message"), NONSENSE.values(), ids=NONSENSE
+)
+def test_callable_that_returns_nonsense(indices, error, message):
+    """What a callable returns is checked as indices are, and the error names it."""
+    with pytest.raises(error, match=f"^what the anchors callable returns .*{message}"):
+        choose_anchors(lambda *args: indices, np.zeros((5, 2)), None, 4)
+
+
+@pytest.mark.parametrize("n_returned", [1, 3, 5])
+def test_callable_that_returns_another_number(n_returned):
+    """A callable must return as many rows as asked for: the error names both."""
+    with pytest.raises(ValueError, match=f"must be 4 indices; got {n_returned}"):
+        choose_anchors(lambda *args: range(n_returned), np.zeros((5, 2)), None, 4)
+
+
+def test_unknown_strategy():
+    """An unknown name is a ValueError that lists the known ones."""
+    expected = r"anchors must be one of \['all', .*'stratified'\], or .*got 'medoids'"
+    with pytest.raises(ValueError, match=expected):
+        choose_anchors("medoids", np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("anchors", ["random", "all", [0, 1]])
+@pytest.mark.parametrize(
+    ("n_anchors", "error"),
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        (2.0, TypeError),
+        ("3", TypeError),
+        (True, TypeError),
+        (None, TypeError),
+    ],
+)
+def test_bad_number_of_anchors(anchors, n_anchors, error):
+    """The number of anchors is a whole number from 1, and the error repeats it."""
+    with pytest.raises(error, match=f"n_anchors must .*got {n_anchors!r}"):
+        choose_anchors(anchors, np.zeros((5, 2)), n_anchors=n_anchors)

@@ -1,0 +1,156 @@
+"""scikit-learn's own checks, those it yields and those it does not."""
+
+import functools
+import os
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.base import BaseEstimator
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import skinvariant
+from skinvariant import InvariantAggregator, RelativeProjector
+from skinvariant._aggregator import _AGGREGATIONS
+from skinvariant._projector import _POST, _PRE, Whitener
+from skinvariant.anchors import STRATEGIES
+from skinvariant.metrics import METRICS
+
+# scikit-learn checks with as few as 20 rows
+FEW = 6
+PROJECTORS = [
+    *(RelativeProjector(FEW, metric=metric) for metric in METRICS),
+    *(RelativeProjector(FEW, pre=pre) for pre in _PRE),
+    *(RelativeProjector(FEW, post=post) for post in _POST),
+    *(RelativeProjector(FEW, anchors=anchors) for anchors in STRATEGIES),
+    RelativeProjector(FEW, anchors=[0]),
+    RelativeProjector(FEW, pre=StandardScaler(), post=StandardScaler(), n_jobs=2),
+    RelativeProjector(FEW, metric="minkowski", metric_params={"p": 3}),
+]
+AGGREGATORS = [
+    *(InvariantAggregator(FEW, aggregation=name) for name in _AGGREGATIONS),
+    *(InvariantAggregator(FEW, anchors=anchors) for anchors in STRATEGIES),
+    *(InvariantAggregator(FEW, pre=pre) for pre in _PRE),
+    *(InvariantAggregator(FEW, post=post) for post in (None, *_POST)),
+    InvariantAggregator(FEW, metrics=tuple(METRICS), weights=range(1, 12)),
+    InvariantAggregator(FEW, metrics=("cosine", "euclidean"), n_jobs=2),
+]
+ESTIMATORS = [*PROJECTORS, *AGGREGATORS, Whitener()]
+
+# hardware and libraries that a machine may lack: scikit-learn skips those checks itself
+NAMESPACES = [
+    {"array_namespace": "numpy"},
+    {"array_namespace": "array_api_strict", "dtype_name": "float64"},
+    {"array_namespace": "array_api_strict", "dtype_name": "float32"},
+    {"array_namespace": "torch", "device_name": "cpu", "dtype_name": "float64"},
+    {"array_namespace": "torch", "device_name": "cpu", "dtype_name": "float32"},
+]
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_scikit_learn_checks(estimator, check):
+    """Every check that scikit-learn yields, without an expected failure."""
+    check(estimator)
+
+
+# they fit with column names and transform without, and the other way round
+@pytest.mark.filterwarnings("ignore:X .* feature names")
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_dataframe_column_names_consistency",
+        "check_global_output_transform_pandas",
+        "check_global_set_output_transform_polars",
+        "check_inplace_ensure_writeable",
+        "check_set_output_transform",
+        "check_set_output_transform_pandas",
+        "check_set_output_transform_polars",
+        "check_transformer_get_feature_names_out",
+        "check_transformer_get_feature_names_out_pandas",
+    ],
+)
+def test_checks_that_scikit_learn_does_not_yield(estimator, check):
+    """Those of its checks that it runs for its own estimators only."""
+    pytest.importorskip("pandas")
+    pytest.importorskip("polars")
+    getattr(estimator_checks, check)(type(estimator).__name__, estimator)
+
+
+@pytest.mark.parametrize("readonly_memmap", [True, False])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_read_only_memory(estimator, readonly_memmap):
+    """Input that cannot be written to is no obstacle."""
+    name = type(estimator).__name__
+    estimator_checks.check_transformer_general(
+        name, estimator, readonly_memmap=readonly_memmap
+    )
+
+
+def test_array_api_dispatch_is_really_on():
+    """Without this setting scikit-learn skips its array API checks in silence."""
+    assert os.environ["SCIPY_ARRAY_API"] == "1"
+    with config_context(array_api_dispatch=True):  # raises where it is not in force
+        pass
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        *(
+            RelativeProjector(FEW, metric=name)
+            for name, metric in METRICS.items()
+            if metric.array_api
+        ),
+        RelativeProjector(FEW, pre="standardize", post="layer"),
+        InvariantAggregator(FEW),
+        InvariantAggregator(FEW, aggregation="mean", pre="center", post="l2"),
+        InvariantAggregator(FEW, anchors="farthest"),
+        InvariantAggregator(FEW, anchors="stratified"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("case", NAMESPACES, ids=lambda case: "-".join(case.values()))
+def test_array_api_values(estimator, case):
+    """Arrays of other libraries give the same values, in the same library."""
+    pytest.importorskip(case["array_namespace"])
+    assert estimator.__sklearn_tags__().array_api_support
+    check = functools.partial(estimator_checks.check_array_api_input, **case)
+    check(type(estimator).__name__, estimator, check_values=True)
+
+
+def test_no_array_api_check_skips_for_want_of_a_setting():
+    """The checks of the default estimators that need only libraries at hand run."""
+    for library in ("torch", "array_api_strict"):
+        pytest.importorskip(library)
+    results = estimator_checks.check_estimator(
+        InvariantAggregator(FEW), on_skip=None, on_fail="raise"
+    )
+    array_api = [r for r in results if r["check_name"].startswith("check_array_api")]
+    assert sum(r["status"] == "passed" for r in array_api) >= 7
+    excuses = ("installed", "cuda", "XPU", "MPS", "dpnp", "cupy")
+    for result in array_api:
+        if result["status"] == "skipped":
+            assert any(excuse in str(result["exception"]) for excuse in excuses)
+
+
+def test_every_public_estimator_is_checked():
+    """A new estimator cannot be forgotten here."""
+    public = {
+        value
+        for value in vars(skinvariant).values()
+        if isinstance(value, type) and issubclass(value, BaseEstimator)
+    }
+    assert len(public) >= 2
+    assert public <= {type(estimator) for estimator in ESTIMATORS}
+
+
+@pytest.mark.parametrize("estimator", [RelativeProjector(), InvariantAggregator()])
+def test_the_default_number_of_anchors_warns_on_few_rows(estimator):
+    """300 anchors of 20 rows: all rows are taken, and it is said."""
+    X = np.random.default_rng(0).standard_normal((20, 3))
+    with pytest.warns(UserWarning, match="n_anchors=300 is more than n_samples=20"):
+        estimator.fit(X)
+    assert estimator.anchors_.shape == (20, 3)

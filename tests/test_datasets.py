@@ -1,0 +1,256 @@
+"""The generator of related spaces: the relation is the one that it names."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skinvariant.datasets import make_related_spaces
+from skinvariant.metrics import TRANSFORMATIONS, Metric
+
+WIDENING = ("orthogonal", "linear", "affine")
+
+
+def is_diagonal(matrix):
+    """Whether there is nothing beside the diagonal."""
+    return np.array_equal(matrix, np.diag(np.diag(matrix)))
+
+
+def is_orthogonal(matrix):
+    """Whether rows have norm 1 and are at right angles."""
+    return np.allclose(matrix @ matrix.T, np.eye(len(matrix)), atol=1e-12)
+
+
+def is_a_unit_per_axis(matrix):
+    """Whether each row and each column has one entry: 1 or -1."""
+    ones = np.eye(len(matrix))
+    return np.array_equal(np.sort(abs(matrix), axis=0), np.sort(ones, axis=0)) and (
+        np.array_equal(np.sort(abs(matrix), axis=1), np.sort(ones, axis=1))
+    )
+
+
+#: Whether a map belongs to a class, by the definition of the class.
+BELONGS = {
+    "isotropic_scaling": lambda matrix, offset: (
+        np.array_equal(matrix, matrix[0, 0] * np.eye(len(matrix)))
+        and matrix[0, 0] > 0
+        and not offset.any()
+    ),
+    "axis_scaling": lambda matrix, offset: (
+        is_diagonal(matrix) and (np.diag(matrix) > 0).all() and not offset.any()
+    ),
+    "permutation": lambda matrix, offset: (
+        is_a_unit_per_axis(matrix) and (matrix >= 0).all() and not offset.any()
+    ),
+    "signed_permutation": lambda matrix, offset: (
+        is_a_unit_per_axis(matrix) and not offset.any()
+    ),
+    "orthogonal": lambda matrix, offset: is_orthogonal(matrix) and not offset.any(),
+    "translation": lambda matrix, offset: np.array_equal(matrix, np.eye(len(matrix))),
+    "linear": lambda matrix, offset: (
+        np.linalg.matrix_rank(matrix) == len(matrix) and not offset.any()
+    ),
+    "affine": lambda matrix, offset: np.linalg.matrix_rank(matrix) == len(matrix),
+}
+
+
+def draws(transformation, n_draws=5, **params):
+    """Some pairs of spaces that differ in their seed."""
+    return [
+        make_related_spaces(transformation=transformation, random_state=seed, **params)
+        for seed in range(n_draws)
+    ]
+
+
+def test_every_class_is_defined_here():
+    """No class of transformations escapes the tests of this file."""
+    assert set(BELONGS) == set(TRANSFORMATIONS)
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+def test_a_map_belongs_to_its_class(transformation):
+    """Maps have the property of their class, and relate the two spaces exactly."""
+    for spaces in draws(transformation):
+        assert BELONGS[transformation](spaces.matrix, spaces.offset)
+        assert_array_equal(spaces.X_b, spaces.X_a @ spaces.matrix + spaces.offset)
+        assert spaces.transformation == transformation
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+def test_a_map_is_noticed(transformation):
+    """Rows move by a good part of the space's spread: no map is nearly nothing."""
+    for spaces in draws(transformation):
+        moved = np.linalg.norm(spaces.X_b - spaces.X_a, axis=1)
+        assert np.median(moved) > 0.25 * np.linalg.norm(spaces.X_a.std(axis=0))
+
+
+@pytest.mark.parametrize("narrow", TRANSFORMATIONS)
+@pytest.mark.parametrize("wide", TRANSFORMATIONS)
+def test_one_class_includes_another_if_its_maps_belong(wide, narrow):
+    """Invariance to a class includes exactly the classes whose maps belong to it."""
+    included = Metric("own", np.inner, invariances=[wide]).invariances
+    belongs = [BELONGS[wide](s.matrix, s.offset) for s in draws(narrow)]
+    assert all(belongs) == any(belongs) == (narrow in included)
+
+
+@pytest.mark.parametrize("transformation", ["isotropic_scaling", "axis_scaling"])
+def test_scalings(transformation):
+    """Factors lie between 1/4 and 4, and none is near 1."""
+    factors = np.concatenate([np.diag(s.matrix) for s in draws(transformation, 20)])
+    size = np.abs(np.log2(factors))
+    assert (size >= 0.5).all()
+    assert (size <= 2).all()
+    assert (factors > 1).any()
+    assert (factors < 1).any()
+
+
+@pytest.mark.parametrize("n_features_b", [None, 8, 12])
+@pytest.mark.parametrize("transformation", ["linear", "affine"])
+def test_linear_maps_are_well_conditioned(transformation, n_features_b):
+    """Singular values of linear maps lie between 1/4 and 4."""
+    for spaces in draws(transformation, n_features_b=n_features_b):
+        singular = np.linalg.svd(spaces.matrix, compute_uv=False)
+        assert singular.shape == (8,)
+        assert singular.min() >= 0.25 * (1 - 1e-12)
+        assert singular.max() <= 4 * (1 + 1e-12)
+
+
+def test_orthogonal_maps_turn_and_reflect():
+    """Orthogonal maps of both determinants are drawn, as the class has both."""
+    signs = {np.linalg.det(s.matrix).round(9) for s in draws("orthogonal", 20)}
+    assert signs == {-1.0, 1.0}
+
+
+def test_signed_permutations_have_both_signs():
+    """Signed permutations flip some axes and not others."""
+    matrix = make_related_spaces(transformation="signed_permutation", random_state=0)
+    assert set(np.unique(matrix.matrix)) == {-1.0, 0.0, 1.0}
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 8])
+@pytest.mark.parametrize("transformation", WIDENING)
+def test_wider_spaces(transformation, n_features):
+    """Orthogonal, linear and affine maps may lead into a wider space."""
+    spaces = make_related_spaces(
+        30, n_features, transformation=transformation, n_features_b=11, random_state=0
+    )
+    assert spaces.X_a.shape == (30, n_features)
+    assert spaces.X_b.shape == (30, 11)
+    assert spaces.offset.shape == (11,)
+    assert spaces.matrix.shape == (n_features, 11)
+    assert BELONGS[transformation](spaces.matrix, spaces.offset)
+    assert_array_equal(spaces.X_b, spaces.X_a @ spaces.matrix + spaces.offset)
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+def test_one_feature(transformation):
+    """Every class has a map of a single axis."""
+    for spaces in draws(transformation, n_features=1):
+        assert spaces.X_b.shape == (200, 1)
+        assert BELONGS[transformation](spaces.matrix, spaces.offset)
+
+
+@pytest.mark.parametrize(
+    ("names", "result", "no_longer"),
+    [
+        (["isotropic_scaling", "translation"], "affine", "isotropic_scaling"),
+        (("permutation", "axis_scaling"), "linear", "permutation"),
+        (["signed_permutation", "permutation"], "signed_permutation", "permutation"),
+        (["permutation", "orthogonal"], "orthogonal", "signed_permutation"),
+        (["translation", "orthogonal"], "affine", "linear"),
+    ],
+)
+def test_several_classes(names, result, no_longer):
+    """Maps of several classes are composed, and leave the narrower ones."""
+    for spaces in draws(names):
+        assert BELONGS[result](spaces.matrix, spaces.offset)
+        assert not BELONGS[no_longer](spaces.matrix, spaces.offset)
+        assert_array_equal(spaces.X_b, spaces.X_a @ spaces.matrix + spaces.offset)
+
+
+def test_a_translation_is_carried_through_later_maps():
+    """An offset is turned with the space: a rotation about the old origin."""
+    spaces = make_related_spaces(
+        transformation=["translation", "orthogonal"], n_features_b=12, random_state=0
+    )
+    assert is_orthogonal(spaces.matrix)
+    # the offset lies in the image of the rotation, as one added later would not
+    image = spaces.matrix.T @ spaces.matrix
+    assert_allclose(spaces.offset @ image, spaces.offset, atol=1e-12)
+    assert np.linalg.norm(spaces.offset) > 1
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.5, 2])
+def test_noise(noise):
+    """Noise has the given part of the second space's deviation, on every axis."""
+    spaces = make_related_spaces(
+        20_000, 4, transformation="axis_scaling", noise=noise, random_state=0
+    )
+    clean = spaces.X_a @ spaces.matrix + spaces.offset
+    spread = np.sqrt(clean.var(axis=0).mean())
+    residual = spaces.X_b - clean
+    # the deviation of n draws is known to 1 / sqrt(2 n); five times that
+    assert_allclose(residual.std(axis=0), noise * spread, rtol=5 / np.sqrt(40_000))
+    assert_allclose(residual.mean(axis=0), 0, atol=5 * noise * spread / np.sqrt(20_000))
+
+
+def test_noise_changes_nothing_else():
+    """The first space, the labels and the map do not depend on the noise."""
+    clean = make_related_spaces(random_state=0)
+    noisy = make_related_spaces(random_state=0, noise=0.1)
+    for key in ("X_a", "y", "matrix", "offset"):
+        assert_array_equal(clean[key], noisy[key])
+    assert (clean.X_b != noisy.X_b).all()
+
+
+@pytest.mark.parametrize("n_classes", [1, 3, 5])
+def test_classes(n_classes):
+    """Rows carry class labels of nearly equal counts, off the origin."""
+    spaces = make_related_spaces(101, n_classes=n_classes, random_state=0)
+    counts = np.bincount(spaces.y)
+    assert counts.shape == (n_classes,)
+    assert counts.max() - counts.min() <= 1
+    assert np.linalg.norm(spaces.X_a.mean(axis=0)) > 1
+
+
+def test_reproducible():
+    """The same seed gives the same spaces, another one gives others."""
+    one, two, other = (make_related_spaces(random_state=seed) for seed in (0, 0, 1))
+    state = make_related_spaces(random_state=np.random.RandomState(0))
+    for key in ("X_a", "X_b", "y", "matrix", "offset"):
+        assert_array_equal(one[key], two[key])
+        assert_array_equal(one[key], state[key])
+    assert (one.X_a != other.X_a).all()
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"n_samples": 0}, ValueError, r"n_samples must .* got 0"),
+        ({"n_samples": 2.5}, TypeError, r"n_samples must .* got 2.5"),
+        ({"n_features": 0}, ValueError, r"n_features must .* got 0"),
+        ({"n_features": "3"}, TypeError, r"n_features must .* got '3'"),
+        ({"n_classes": -1}, ValueError, r"n_classes must .* got -1"),
+        ({"n_classes": True}, TypeError, r"n_classes must .* got True"),
+        ({"noise": -0.1}, ValueError, r"noise must .* got -0.1"),
+        ({"noise": np.nan}, ValueError, r"noise must .* got nan"),
+        ({"noise": None}, TypeError, r"noise must .* got None"),
+        ({"n_features_b": 7}, ValueError, r"n_features_b must .* \[8, inf\]; got 7"),
+        ({"n_features_b": 9.0}, TypeError, r"n_features_b must .* got 9.0"),
+        ({"transformation": "shear"}, ValueError, r"'affine'.* got 'shear'"),
+        ({"transformation": ["linear", "shear"]}, ValueError, r"got 'shear'"),
+        ({"transformation": ["linear", 3]}, TypeError, r"transformation .* got 3"),
+    ],
+)
+def test_bad_parameters(params, error, message):
+    """A parameter out of its range is refused, with its name and value."""
+    with pytest.raises(error, match=message):
+        make_related_spaces(**params)
+
+
+@pytest.mark.parametrize("transformation", sorted(set(TRANSFORMATIONS) - {*WIDENING}))
+def test_narrow_classes_keep_the_width(transformation):
+    """A permutation, a scaling or a translation cannot lead into a wider space."""
+    with pytest.raises(ValueError, match=r"n_features_b=9 is more than n_features=8"):
+        make_related_spaces(transformation=transformation, n_features_b=9)
+    two = make_related_spaces(transformation=[transformation, "linear"], n_features_b=9)
+    assert two.X_b.shape == (200, 9)

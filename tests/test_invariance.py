@@ -1,0 +1,200 @@
+"""The promise of `invariances_`, both ways, generated from what the code declares.
+
+For every combination of registry metric, pre and post, and every class of
+transformations: where the class is declared the relative space stays, where it is not
+there is a transformation of that class that moves it.  No entry is written by hand.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
+from skinvariant import InvariantAggregator, RelativeProjector, stitch
+from skinvariant._projector import _POST, _PRE
+from skinvariant.datasets import make_related_spaces
+from skinvariant.metrics import METRICS, TRANSFORMATIONS, Metric, euclidean
+
+# rounding errors of float64 and float32 that a declared invariance may cost: the maps
+# have condition numbers up to 16, whitening and bases about as much again
+TOLERANCE = {np.float64: 2**10, np.float32: 2**9}
+# what a broken invariance moves, relative to the largest value
+MOVED = 0.05
+COMBINATIONS = list(
+    itertools.product(sorted(METRICS), [None, *sorted(_PRE)], [None, *sorted(_POST)])
+)
+PROPERTY = settings(max_examples=3, deadline=None, derandomize=True, database=None)
+# (n_anchors, n_features): anchors that span the space, and anchors that do not
+SHAPES = [(30, 5), (6, 8)]
+seeds = st.integers(0, 2**32 - 1)
+
+
+def moved_by(estimator, transformation, seed, shape, dtype=np.float64):
+    """Return the fitted estimator, and how far the transformation moves its output."""
+    n_anchors, n_features = shape
+    spaces = make_related_spaces(
+        60, n_features, transformation=transformation, random_state=seed
+    )
+    X_a, X_b = spaces.X_a.astype(dtype), spaces.X_b.astype(dtype)
+    estimator = estimator.set_params(n_anchors=n_anchors, random_state=seed).fit(X_a)
+    own = estimator.transform(X_a)
+    other = estimator.rebase(X_b[estimator.anchor_indices_]).transform(X_b)
+    return estimator, np.abs(own - other).max() / np.abs(own).max()
+
+
+def check_promise(estimator, seed, shape, dtype=np.float64):
+    """Check every class of transformations for the space of one seed."""
+    for transformation in TRANSFORMATIONS:
+        fitted, moved = moved_by(estimator, transformation, seed, shape, dtype)
+        if transformation in fitted.invariances_:
+            assert moved <= TOLERANCE[dtype] * np.finfo(dtype).eps, transformation
+            continue
+        # a transformation of the class that moves it: one of five will do
+        others = (
+            moved_by(estimator, transformation, seed ^ i, shape, dtype)[1]
+            for i in range(1, 5)
+        )
+        assert moved > MOVED or any(m > MOVED for m in others), transformation
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["spanning", "not spanning"])
+@pytest.mark.parametrize(("metric", "pre", "post"), COMBINATIONS)
+@given(seed=seeds)
+@PROPERTY
+def test_declared_holds_and_undeclared_breaks(metric, pre, post, shape, seed):
+    """A declared class leaves the relative space; an undeclared one moves it."""
+    projector = RelativeProjector(metric=metric, pre=pre, post=post)
+    check_promise(projector, seed, shape)
+
+
+@pytest.mark.parametrize(("metric", "pre", "post"), COMBINATIONS)
+@given(seed=seeds)
+@PROPERTY
+def test_the_promise_holds_in_float32(metric, pre, post, seed):
+    """The same, to the tolerance of single precision."""
+    projector = RelativeProjector(metric=metric, pre=pre, post=post)
+    check_promise(projector, seed, SHAPES[0], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("metric", "params"),
+    [
+        ("minkowski", {"p": 1}),
+        ("minkowski", {"p": 3.5}),
+        ("minkowski", {"p": np.inf}),
+        ("mahalanobis", {"shrinkage": 0.3}),
+        ("mahalanobis", {"shrinkage": 1}),
+        ("change_of_basis", {"alpha": 0.5}),
+    ],
+)
+@given(seed=seeds)
+@PROPERTY
+def test_parameters_narrow_the_promise(metric, params, seed):
+    """Where parameters take an invariance away, the fitted estimator says so."""
+    projector = RelativeProjector(metric=metric, metric_params=params)
+    check_promise(projector, seed, SHAPES[0])
+
+
+@pytest.mark.parametrize("with_mean", [True, False])
+@pytest.mark.parametrize("with_std", [True, False])
+@pytest.mark.parametrize("metric", sorted(METRICS))
+@given(seed=seeds)
+@PROPERTY
+def test_a_standard_scaler_object_is_understood(metric, with_mean, with_std, seed):
+    """The promise follows the parameters of a StandardScaler given as pre."""
+    pre = StandardScaler(with_mean=with_mean, with_std=with_std)
+    check_promise(RelativeProjector(metric=metric, pre=pre), seed, SHAPES[0])
+
+
+@pytest.mark.parametrize("aggregation", ["concat", "sum", "mean"])
+@pytest.mark.parametrize("pre", [None, *sorted(_PRE)])
+@given(
+    metrics=st.lists(
+        st.sampled_from(sorted(METRICS)), min_size=1, max_size=4, unique=True
+    ),
+    seed=seeds,
+)
+@PROPERTY
+def test_the_product_has_what_all_its_metrics_have(aggregation, pre, metrics, seed):
+    """The promise of any product of registry metrics holds both ways."""
+    aggregator = InvariantAggregator(
+        metrics=tuple(metrics), pre=pre, aggregation=aggregation
+    )
+    check_promise(aggregator, seed, SHAPES[0])
+
+
+@pytest.mark.parametrize("pre", [None, *sorted(_PRE)])
+@pytest.mark.parametrize("metric", sorted(METRICS))
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+@given(seed=seeds)
+@PROPERTY
+def test_constant_columns_are_taken_into_account(metric, pre, transformation, seed):
+    """A column that is constant in the anchors alone narrows what is promised."""
+    spaces = make_related_spaces(
+        60, 5, transformation=transformation, random_state=seed
+    )
+    X_a = spaces.X_a.copy()
+    X_a[:30, 2] = 1.0
+    X_b = X_a @ spaces.matrix + spaces.offset
+    projector = RelativeProjector(anchors=np.arange(30), metric=metric, pre=pre)
+    own = projector.fit(X_a).transform(X_a)
+    if transformation in projector.invariances_:
+        other = projector.rebase(X_b[:30]).transform(X_b)
+        scale = np.abs(own).max()
+        bound = TOLERANCE[np.float64] * np.finfo(np.float64).eps
+        assert np.abs(own - other).max() <= bound * scale
+
+
+def test_nothing_is_promised_for_a_pre_of_unknown_kind():
+    """A pre of one's own may do anything, so nothing is promised."""
+    pre = QuantileTransformer(n_quantiles=10)
+    X = make_related_spaces(60, 5, random_state=0).X_a
+    projector = RelativeProjector(30, pre=pre, random_state=0).fit(X)
+    assert projector.invariances_ == frozenset()
+
+
+def test_a_callable_promises_what_pre_takes_out():
+    """Of an unknown function nothing is known but what pre removes before it."""
+    X = make_related_spaces(60, 5, random_state=0).X_a
+    bare = RelativeProjector(30, metric=euclidean, random_state=0).fit(X)
+    assert bare.invariances_ == frozenset()
+    standardized = RelativeProjector(
+        30, metric=euclidean, pre="standardize", random_state=0
+    )
+    assert standardized.fit(X).invariances_ == {
+        "isotropic_scaling",
+        "axis_scaling",
+        "translation",
+    }
+    declared = Metric("mine", euclidean, invariances=("orthogonal", "translation"))
+    kept = RelativeProjector(30, metric=declared, random_state=0).fit(X)
+    assert "signed_permutation" in kept.invariances_
+
+
+@pytest.mark.parametrize(("metric", "pre", "post"), COMBINATIONS)
+@given(data=st.data())
+@settings(PROPERTY, max_examples=2)
+def test_stitched_predictions_are_equal_where_promised(metric, pre, post, data):
+    """If B is a transformed A and the class is declared, the head cannot tell."""
+    spaces = make_related_spaces(60, 5, random_state=0)
+    projector = RelativeProjector(20, metric=metric, pre=pre, post=post, random_state=0)
+    head = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    model = make_pipeline(projector, head).fit(spaces.X_a, spaces.y)
+    promised = sorted(model[0].invariances_)
+    if not promised:
+        return
+    transformation = data.draw(st.sampled_from(promised))
+    spaces_b = make_related_spaces(
+        60, 5, transformation=transformation, random_state=data.draw(seeds)
+    )
+    X_b = spaces.X_a @ spaces_b.matrix + spaces_b.offset
+    stitched = stitch(model, X_b[model[0].anchor_indices_])
+    np.testing.assert_allclose(
+        model.predict_proba(spaces.X_a), stitched.predict_proba(X_b), atol=1e-6
+    )
+    np.testing.assert_array_equal(model.predict(spaces.X_a), stitched.predict(X_b))

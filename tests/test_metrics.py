@@ -1,0 +1,965 @@
+"""Every metric against formulas written down on their own; the registry's promises."""
+
+import functools
+from dataclasses import FrozenInstanceError
+
+import array_api_strict
+import numpy as np
+import pytest
+import scipy.linalg
+import sklearn
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array, csr_matrix, random_array
+from scipy.spatial.distance import cdist
+from sklearn.covariance import shrunk_covariance
+
+from skinvariant import metrics
+from skinvariant.metrics import (
+    METRICS,
+    TRANSFORMATIONS,
+    Metric,
+    change_of_basis,
+    get_metric,
+    l2_normalize,
+    layer_normalize,
+    mahalanobis,
+    minkowski,
+    whitening,
+)
+
+EPS = np.finfo(np.float64).eps
+DTYPES = (np.float64, np.float32)
+SCALES = (1e-200, 1e-30, 1e30, 1e200)
+
+
+def angle(X, anchors):
+    """Kahan's angle between rows, accurate from 0 to the half circle."""
+    X = X / np.linalg.norm(X, axis=1)[:, None]
+    anchors = anchors / np.linalg.norm(anchors, axis=1)[:, None]
+    return 2 / np.pi * np.arctan2(cdist(X, anchors), cdist(X, -anchors))
+
+
+#: Of rows in float64: not one line of these is shared with the package.
+ORACLES = {
+    "cosine": lambda X, A: 1 - cdist(X, A, "cosine"),
+    "angular": angle,
+    "correlation": lambda X, A: np.corrcoef(X, A)[: len(X), len(X) :],
+    "inner": lambda X, A: np.array([[np.dot(x, a) for a in A] for x in X]),
+    "euclidean": cdist,
+    "sqeuclidean": lambda X, A: cdist(X, A, "sqeuclidean"),
+    "manhattan": lambda X, A: cdist(X, A, "cityblock"),
+    "chebyshev": lambda X, A: cdist(X, A, "chebyshev"),
+    "minkowski": lambda X, A: np.array([[np.linalg.norm(x - a) for a in A] for x in X]),
+    "mahalanobis": lambda X, A: cdist(
+        X, A, "mahalanobis", VI=np.linalg.inv(np.cov(A.T))
+    ),
+    "change_of_basis": lambda X, A: np.linalg.lstsq(A.T, X.T)[0].T,
+}
+
+# what is asked of each metric, by its declared properties
+DISTANCES = [name for name, metric in METRICS.items() if not metric.larger_is_closer]
+HOMOGENEOUS = [name for name, metric in METRICS.items() if metric.homogeneous]
+SPARSE = [name for name, metric in METRICS.items() if metric.sparse]
+ARRAY_API = [name for name, metric in METRICS.items() if metric.array_api]
+QUADRATIC = ("inner", "sqeuclidean")
+LP = {"manhattan": {}, "chebyshev": {}, "minkowski": {"p": 3}}
+
+
+def two_spaces(dtype=np.float64, *, n_samples=25, n_anchors=20, n_features=7, offset=0):
+    """Rows and anchors in general position, in which an anchor is never a row."""
+    rng = np.random.default_rng(3)
+    X = offset + rng.standard_normal((n_samples, n_features))
+    anchors = offset + rng.standard_normal((n_anchors, n_features))
+    return X.astype(dtype), anchors.astype(dtype)
+
+
+def values_of(name, X, anchors, **params):
+    """Call the public function of a metric."""
+    return METRICS[name].function(X, anchors, **params)
+
+
+def assert_agree(name, actual, expected, rtol):
+    """Distances agree each; similarities, which may cancel, by the largest."""
+    atol = 0 if name in DISTANCES else rtol * np.abs(expected).max()
+    assert_allclose(actual, expected, rtol=rtol, atol=atol)
+
+
+def as_exact(X):
+    """Widen numbers to the longest floats of this machine."""
+    return np.asarray(X).astype(np.longdouble)
+
+
+# --- values --------------------------------------------------------------------
+
+
+def test_every_metric_has_an_oracle():
+    """No metric escapes the comparisons of this file, and none of them is empty."""
+    assert set(ORACLES) == set(METRICS)
+    assert len(DISTANCES) >= 7
+    assert len(HOMOGENEOUS) >= 6
+    assert len(SPARSE) >= 6
+    assert len(ARRAY_API) >= 8
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("name", METRICS)
+def test_values(name, dtype, rtol):
+    """Values are those of scipy and numpy in float64, and keep the dtype of X."""
+    X, anchors = two_spaces(dtype)
+    expected = ORACLES[name](X.astype(np.float64), anchors.astype(np.float64))
+    actual = values_of(name, X, anchors)
+    assert actual.dtype == dtype
+    assert_agree(name, actual, expected, rtol)
+
+
+@pytest.mark.parametrize("n_features", [2, 64, 500])
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"mahalanobis"}))
+def test_values_of_any_width(name, n_features):
+    """Spaces narrow and wide have the values of scipy and numpy."""
+    X, anchors = two_spaces(n_features=n_features)
+    expected = ORACLES[name](X, anchors)
+    assert_agree(name, values_of(name, X, anchors), expected, 1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_prepared_comparison_is_the_function(name):
+    """What fit prepares and transform completes is bit for bit the function."""
+    X, anchors = two_spaces()
+    fitted = METRICS[name].fit(anchors)
+    assert_array_equal(METRICS[name].transform(X, fitted), values_of(name, X, anchors))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_rows_do_not_see_each_other(name):
+    """A row has the same values alone as among others, up to the order of sums."""
+    X, anchors = two_spaces()
+    alone = np.vstack([values_of(name, row[None], anchors) for row in X])
+    assert_agree(name, alone, values_of(name, X, anchors), 1e-13)
+
+
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"mahalanobis"}))
+def test_one_of_each(name):
+    """One row, one feature, one anchor: the values of school arithmetic."""
+    expected = {
+        "cosine": -1,
+        "angular": 1,
+        "inner": -15,
+        "sqeuclidean": 64,
+        "change_of_basis": -0.6,
+    }.get(name, 8)
+    if name == "correlation":
+        with pytest.raises(ValueError, match="not constant"):
+            values_of(name, [[3.0]], [[-5.0]])
+    else:
+        assert_allclose(values_of(name, [[3.0]], [[-5.0]]), [[expected]], rtol=EPS)
+
+
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"correlation"}))
+def test_one_row_two_anchors_one_feature(name):
+    """A single row keeps its shape, and a single feature has a spread."""
+    X, anchors = np.array([[1.0]]), np.array([[2.0], [6.0]])
+    expected = {
+        "cosine": [1, 1],
+        "angular": [0, 0],
+        "inner": [2, 6],
+        "sqeuclidean": [1, 25],
+        "mahalanobis": np.array([1, 5]) / np.sqrt(8),
+        "change_of_basis": [2 / 40, 6 / 40],
+    }.get(name, [1, 5])
+    assert_allclose(values_of(name, X, anchors), [expected], rtol=8 * EPS)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in DISTANCES if n not in ("sqeuclidean", "mahalanobis")]
+)
+def test_distances_obey_the_triangle(name):
+    """Distances are symmetric, zero on the diagonal and obey the triangle."""
+    points = np.vstack([two_spaces()[0], 1e3 * two_spaces()[1], np.eye(7)])
+    distance = values_of(name, points, points)
+    assert_array_equal(np.diag(distance), 0)
+    assert_allclose(distance, distance.T, rtol=1e-12)
+    detour = (distance[:, :, None] + distance[None, :, :]).min(axis=1)
+    assert (distance <= detour * (1 + 1e-12)).all()
+
+
+# --- equal and near rows --------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0, 1e4, 1e5, 1e6])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", DISTANCES)
+def test_anchors_are_at_distance_0_from_themselves(name, dtype, offset):
+    """A row equal to an anchor is at distance 0, wherever the origin may be."""
+    _, anchors = two_spaces(dtype, offset=offset)
+    distance = values_of(name, anchors.copy(), anchors)
+    assert np.diag(distance).max() <= 1e-6 * distance.max()
+    if name in {"euclidean", "sqeuclidean", *LP}:
+        assert_array_equal(np.diag(distance), 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["cosine", "correlation"])
+def test_anchors_are_like_themselves(name, dtype):
+    """The similarity of a row to itself is 1, within the rounding of one sum."""
+    _, anchors = two_spaces(dtype)
+    bound = anchors.shape[1] * np.finfo(dtype).eps
+    assert_allclose(np.diag(values_of(name, anchors.copy(), anchors)), 1, rtol=bound)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1e8])
+@pytest.mark.parametrize("name", ["euclidean", "sqeuclidean"])
+def test_near_rows_far_from_the_origin(name, offset):
+    """Distances of near rows keep their digits where the expansion cancels."""
+    X, anchors = two_spaces(offset=offset)
+    X = anchors + 1e-4 * X[: len(anchors)] / offset
+    squares = ((as_exact(X) - as_exact(anchors)) ** 2).sum(axis=1)
+    expected = squares if name == "sqeuclidean" else np.sqrt(squares)
+    assert 0 < squares.max() < 1e-6
+    # subtracting the mean of the anchors rounds by eps / 2 of a row, which is ~1 here
+    assert_allclose(np.diag(values_of(name, X, anchors)), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-8, 1e-14])
+@pytest.mark.parametrize("name", LP)
+def test_near_rows_under_lp(name, gap):
+    """Lp distances of near rows are those of exact differences."""
+    X, anchors = two_spaces()
+    X = anchors + gap * X[: len(anchors)]
+    gaps = np.abs(as_exact(X) - as_exact(anchors))
+    order = {"manhattan": 1, "chebyshev": np.inf}.get(name, 3)
+    expected = [np.linalg.norm((row / row.max()).astype(float), order) for row in gaps]
+    expected = expected * gaps.max(axis=1)
+    actual = np.diag(values_of(name, X, anchors, **LP[name]))
+    assert_allclose(actual, expected.astype(float), rtol=16 * EPS)
+
+
+def test_near_rows_in_float32():
+    """In float32, Euclidean distances of neighbouring numbers lose nothing."""
+    _, anchors = two_spaces(np.float32, offset=1000)
+    X = np.nextafter(anchors, np.float32(np.inf))
+    expected = np.linalg.norm(as_exact(X) - as_exact(anchors), axis=1)
+    actual = np.diag(values_of("euclidean", X, anchors))
+    assert_allclose(actual, expected.astype(np.float32), rtol=1e-6)
+
+
+@pytest.mark.parametrize("angle", [1e-3, 1e-6, 1e-9])
+def test_small_angles(angle):
+    """Small angles keep the digits that the arc cosine loses."""
+    _, anchors = two_spaces(n_features=2)
+    turn = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+    actual = np.diag(values_of("angular", anchors @ turn, anchors))
+    # each of four coordinates is off by some rounding, which is part of the angle
+    assert_allclose(actual, angle / np.pi, rtol=8 * EPS / angle)
+
+
+def test_two_far_groups_of_near_rows():
+    """More cancelling pairs than one batch holds are all taken from differences."""
+    rng = np.random.default_rng(0)
+    X = np.repeat([[-1e6], [1e6]], 200, axis=0) + rng.standard_normal((400, 4))
+    assert metrics._BATCH < 2 * 200**2 * 4
+    assert_allclose(values_of("euclidean", X, X), cdist(X, X), rtol=1e-9)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(st.data())
+def test_euclidean_on_a_grid(data):
+    """On whole numbers, equal rows and all scales included, nothing is lost."""
+    shape = st.tuples(st.integers(1, 6), st.just(data.draw(st.integers(1, 6))))
+    grid = hnp.arrays(np.float64, shape, elements=st.integers(-1000, 1000))
+    scale = 2.0 ** data.draw(st.integers(-300, 300))
+    X, anchors = data.draw(grid), data.draw(grid)
+    expected = np.sqrt(((X[:, None] - anchors) ** 2).sum(axis=2)) * scale
+    actual = values_of("euclidean", X * scale, anchors * scale)
+    # pairs down to 1e-4 of their norms are multiplied out: (6 + 4) eps / 1e-4 / 2
+    assert_allclose(actual, expected, rtol=5e4 * EPS)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(st.data(), st.sampled_from(sorted(LP)))
+def test_lp_distances_of_any_rows(data, name):
+    """L1, L3 and L-infinity distances of any numbers are those of exact sums."""
+    shape = st.tuples(st.integers(1, 4), st.just(data.draw(st.integers(1, 6))))
+    rows = hnp.arrays(np.float64, shape, elements=st.floats(-1e100, 1e100))
+    X, anchors = data.draw(rows), data.draw(rows)
+    gaps = np.abs(X[:, None] - anchors).astype(np.longdouble)
+    peak = gaps.max(axis=2)
+    parts = gaps / np.where(peak > 0, peak, 1)[:, :, None]
+    expected = {
+        "manhattan": gaps.sum(axis=2),
+        "chebyshev": peak,
+        "minkowski": peak * (parts**3).sum(axis=2) ** (np.longdouble(1) / 3),
+    }[name]
+    actual = values_of(name, X, anchors, **LP[name])
+    # half a rounding of the exponent 1 / 3, times the logarithm of 1e100, is 115;
+    # below the smallest normal number, digits are lost by the format itself
+    rtol = (128 if name == "minkowski" else 16) * EPS
+    assert_allclose(actual, expected.astype(float), rtol=rtol, atol=1e-322)
+
+
+# --- scales ---------------------------------------------------------------------
+
+
+def degree_of(name):
+    """Return the power of a common factor that comes out of a metric."""
+    return (name in HOMOGENEOUS) + (name in QUADRATIC)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [(n, s) for n in METRICS for s in SCALES if abs(np.log10(s)) * degree_of(n) < 300],
+)
+def test_scales(name, scale):
+    """A common factor comes out as it must, never as a silent zero or NaN."""
+    degree = degree_of(name)
+    X, anchors = two_spaces()
+    expected = values_of(name, X, anchors) * scale**degree
+    actual = values_of(name, X * scale, anchors * scale)
+    assert actual.all()
+    assert_agree(name, actual, expected, 1e-12)
+
+
+@pytest.mark.parametrize("exponent", [-400, -100, 100, 400])
+@pytest.mark.parametrize("name", METRICS)
+def test_binary_scales(name, exponent):
+    """A power of two, which costs no rounding, leaves every digit as it is."""
+    X, anchors = two_spaces()
+    expected = values_of(name, X, anchors) * 2.0 ** (exponent * degree_of(name))
+    scale = 2.0**exponent
+    actual = values_of(name, X * scale, anchors * scale)
+    assert_agree(name, actual, expected, 8 * EPS)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", ["cosine", "angular"])
+def test_every_row_may_have_its_own_scale(name, scale):
+    """Direction is all that cosine and angle see of a row, at any length."""
+    X, anchors = two_spaces()
+    expected = values_of(name, X, anchors)
+    assert_agree(name, values_of(name, X * scale, anchors), expected, 1e-13)
+    assert_agree(name, values_of(name, X, anchors / scale), expected, 1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", HOMOGENEOUS)
+def test_overflow_is_an_error(name, dtype):
+    """A value that the dtype cannot hold is an error that names the dtype."""
+    large = np.full((1, 4), 0.75 * np.finfo(dtype).max, dtype)
+    with pytest.raises(ValueError, match=f"not finite in {np.dtype(dtype).name}"):
+        values_of(name, large, np.vstack([-large, -large / 2]))
+
+
+@pytest.mark.parametrize("name", ["euclidean", *LP])
+def test_large_float32_rows(name):
+    """Distances that float32 can hold are right where its squares overflow."""
+    X, anchors = two_spaces(np.float32)
+    X, anchors = X * np.float32(1e37), anchors * np.float32(1e37)
+    expected = ORACLES[name](X.astype(np.float64), anchors.astype(np.float64))
+    assert_allclose(values_of(name, X, anchors), expected, rtol=1e-6)
+
+
+# --- rows without a direction ----------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [np.asarray, csr_array])
+@pytest.mark.parametrize(("name", "value"), [("cosine", 0), ("angular", 0.5)])
+def test_zero_rows(name, value, make):
+    """A zero row gets a right angle to every anchor, and a warning says so."""
+    X, anchors = two_spaces()
+    expected = values_of(name, X, anchors)
+    X[3] = 0
+    with pytest.warns(UserWarning, match=f"{name}.*zero rows.*get {value} "):
+        actual = values_of(name, make(X), make(anchors))
+    assert_array_equal(actual[3], value)
+    assert_allclose(np.delete(actual, 3, 0), np.delete(expected, 3, 0), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "value"), [("cosine", 0), ("angular", 0.5)])
+def test_some_zero_anchors(name, value):
+    """A zero anchor is at a right angle to every row; the others notice nothing."""
+    X, anchors = two_spaces()
+    expected = values_of(name, X, anchors)
+    anchors[3] = 0
+    expected[:, 3] = value
+    assert_allclose(values_of(name, X, anchors), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.0, -7.3, 1e38 / 3, 1e-37 / 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_constant_rows(dtype, value):
+    """A row that is constant, whatever rounding its mean has, correlates with none."""
+    X, anchors = two_spaces(dtype)
+    expected = values_of("correlation", X, anchors)
+    X[3] = value
+    with pytest.warns(UserWarning, match="correlation.*constant rows.*get 0 "):
+        actual = values_of("correlation", X, anchors)
+    assert_array_equal(actual[3], 0)
+    assert_array_equal(np.delete(actual, 3, 0), np.delete(expected, 3, 0))
+
+
+@pytest.mark.parametrize("name", ["cosine", "angular", "change_of_basis"])
+def test_all_anchors_zero(name):
+    """Anchors that are all zero are refused."""
+    with pytest.raises(ValueError, match=f"{name}.*not zero"):
+        values_of(name, np.ones((2, 3)), np.zeros((4, 3)))
+
+
+def test_all_anchors_constant():
+    """Anchors that are all constant have no correlation with anything."""
+    with pytest.raises(ValueError, match=r"correlation.*not constant"):
+        values_of("correlation", np.eye(3), np.full((4, 3), 0.1))
+
+
+# --- minkowski ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [*SCALES, 1.0])
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3, 50, 300])
+def test_minkowski(p, scale):
+    """Any order at any scale: powers are taken of parts of the largest gap."""
+    X, anchors = two_spaces()
+    gaps = np.abs(as_exact(X * scale)[:, None] - as_exact(anchors * scale))
+    peak = gaps.max(axis=2)
+    powers = ((gaps / peak[:, :, None]) ** p).sum(axis=2)
+    expected = peak * powers ** (1 / np.longdouble(p))
+    actual = minkowski(X * scale, anchors * scale, p=p)
+    # the p-th root of a power that is off by p eps is off by eps
+    assert_allclose(actual, expected.astype(float), rtol=64 * EPS)
+
+
+def test_minkowski_limits():
+    """Orders 1, 2 and infinity are the metrics with names of their own."""
+    X, anchors = two_spaces()
+    for p, name in ((1, "manhattan"), (2, "euclidean"), (np.inf, "chebyshev")):
+        expected = values_of(name, X, anchors)
+        assert_allclose(minkowski(X, anchors, p=p), expected, rtol=16 * EPS)
+    nearly = minkowski(X, anchors, p=1e6)
+    assert_allclose(nearly, values_of("chebyshev", X, anchors), rtol=np.log(7) / 1e6)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0])
+@pytest.mark.parametrize("p", [1, 2.5, 300])
+def test_minkowski_of_equal_gaps(p, scale):
+    """Gaps of g on each of n axes are a distance of n ** (1 / p) g; of none, 0."""
+    anchors = scale * np.array([[5.0] * 9, [2.0] * 9])
+    actual = minkowski(np.full((1, 9), 2 * scale), anchors, p=p)
+    assert_allclose(actual, [[3 * scale * 9 ** (1 / p), 0]], rtol=8 * EPS)
+
+
+def test_minkowski_over_many_pairs():
+    """More pairs out of range than one batch holds all come out right."""
+    X, anchors = two_spaces(n_samples=300, n_anchors=300, n_features=4)
+    assert X.size * len(anchors) > metrics._BATCH
+    expected = 1e-200 * cdist(X, anchors, "minkowski", p=4)
+    assert_allclose(minkowski(X * 1e-200, anchors * 1e-200, p=4), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("p", [0.5, -1, 0, np.nan])
+def test_minkowski_order_below_1(p):
+    """Below order 1 the triangle inequality fails, and so does the call."""
+    with pytest.raises(ValueError, match=rf"p of minkowski must be .* got {p}"):
+        minkowski(*two_spaces(), p=p)
+
+
+@pytest.mark.parametrize("p", ["2", None, True, 2j])
+def test_minkowski_order_is_no_number(p):
+    """An order that is no real number is a TypeError."""
+    with pytest.raises(TypeError, match="p of minkowski must be"):
+        minkowski(*two_spaces(), p=p)
+
+
+# --- mahalanobis and whitening --------------------------------------------------
+
+
+def rank_deficient(kind):
+    """Rows, and anchors whose covariance has no inverse."""
+    X, anchors = two_spaces(n_features=8)
+    if kind == "few":
+        return X, anchors[:5]
+    anchors[:, 2] = 0.0 if kind == "zero axis" else anchors[:, 0] - 2 * anchors[:, 1]
+    return X, anchors
+
+
+@pytest.mark.parametrize("kind", ["few", "zero axis", "dependent axes"])
+def test_mahalanobis_without_full_rank(kind):
+    """Where the covariance has no inverse, its pseudo-inverse is taken."""
+    X, anchors = rank_deficient(kind)
+    VI = np.linalg.pinv(np.cov(anchors.T), rcond=1e-10, hermitian=True)
+    expected = cdist(X, anchors, "mahalanobis", VI=VI)
+    assert_allclose(mahalanobis(X, anchors), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["full", "few", "zero axis"])
+@pytest.mark.parametrize("shrinkage", [0.1, 0.7, 1.0, 1])
+def test_mahalanobis_shrinkage(shrinkage, kind):
+    """Shrinkage is that of scikit-learn, on the unbiased covariance."""
+    X, anchors = two_spaces() if kind == "full" else rank_deficient(kind)
+    S = shrunk_covariance(np.cov(anchors.T), shrinkage)
+    expected = cdist(X, anchors, "mahalanobis", VI=np.linalg.inv(S))
+    assert_allclose(mahalanobis(X, anchors, shrinkage=shrinkage), expected, rtol=1e-11)
+
+
+def test_mahalanobis_under_full_shrinkage():
+    """All shrunk, it is the Euclidean distance in units of the anchors' spread."""
+    X, anchors = two_spaces()
+    spread = np.sqrt(anchors.var(axis=0, ddof=1).mean())
+    expected = cdist(X, anchors) / spread
+    assert_allclose(mahalanobis(X, anchors, shrinkage=1), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e200 / 3, -1e-200 / 3])
+@pytest.mark.parametrize("n_anchors", [1, 7])
+def test_mahalanobis_needs_anchors_that_differ(n_anchors, value):
+    """Equal anchors, or a single one, have no covariance to speak of."""
+    with pytest.raises(ValueError, match=f"must differ .* got {n_anchors} equal"):
+        mahalanobis(np.eye(3), np.full((n_anchors, 3), value))
+
+
+@pytest.mark.parametrize("shrinkage", [-0.1, 1.1, np.nan])
+def test_shrinkage_out_of_range(shrinkage):
+    """Shrinkage is a part: from 0 to 1."""
+    with pytest.raises(ValueError, match=rf"shrinkage must be .* got {shrinkage}"):
+        mahalanobis(*two_spaces(), shrinkage=shrinkage)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_whitening_inverts_the_square_root(dtype):
+    """The whitening matrix is the inverse square root of the covariance."""
+    _, anchors = two_spaces(dtype, offset=3)
+    mean, matrix, full_rank = whitening(anchors)
+    exact = anchors.astype(np.float64)
+    assert full_rank is True
+    assert mean.dtype == matrix.dtype == np.float64
+    assert_allclose(mean, exact.mean(axis=0), rtol=1e-14)
+    root = scipy.linalg.sqrtm(np.cov(exact.T))
+    assert_allclose(matrix, np.linalg.inv(root), rtol=0, atol=1e-12)
+    assert_allclose(np.cov(((exact - mean) @ matrix).T), np.eye(7), atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_whitening_at_any_scale(scale):
+    """The covariance after whitening is the identity, also where S overflows."""
+    _, anchors = two_spaces()
+    mean, matrix, _ = whitening(anchors * scale)
+    whitened = (anchors * scale - mean) @ matrix
+    assert_allclose(np.cov(whitened.T), np.eye(7), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rank"), [("few", 4), ("zero axis", 7), ("dependent axes", 7)]
+)
+def test_whitening_on_the_span(kind, rank):
+    """Without full rank, the covariance becomes the identity on the span alone."""
+    _, anchors = rank_deficient(kind)
+    mean, matrix, full_rank = whitening(anchors)
+    assert full_rank is False
+    assert_allclose(matrix, matrix.T, rtol=0, atol=8 * EPS)
+    covariance = np.cov(((anchors - mean) @ matrix).T)
+    expected = np.r_[np.zeros(8 - rank), np.ones(rank)]
+    assert_allclose(np.linalg.eigvalsh(covariance), expected, atol=1e-12)
+
+
+# --- change of basis ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_anchors", [3, 7, 20])
+def test_change_of_basis_is_the_shortest_solution(n_anchors):
+    """Coordinates are those of the pseudo-inverse, and give the row back."""
+    X, anchors = two_spaces(n_anchors=n_anchors)
+    coordinates = change_of_basis(X, anchors)
+    inverse = np.linalg.pinv(anchors)
+    assert_agree("change_of_basis", coordinates, X @ inverse, 1e-12)
+    projected = X @ inverse @ anchors  # X itself where the anchors span the space
+    assert_allclose(coordinates @ anchors, projected, atol=1e-12)
+    assert (n_anchors < 7) != np.allclose(projected, X)
+
+
+def test_change_of_basis_of_the_anchors():
+    """In a frame of independent anchors, these are the unit vectors."""
+    _, anchors = two_spaces(n_anchors=7)
+    assert_allclose(change_of_basis(anchors, anchors), np.eye(7), atol=1e-12)
+
+
+@pytest.mark.parametrize("n_anchors", [3, 20])
+@pytest.mark.parametrize("alpha", [1e-3, 0.5, 10])
+def test_change_of_basis_with_ridge(alpha, n_anchors):
+    """With alpha, coordinates solve the normal equations of ridge regression."""
+    X, anchors = two_spaces(n_anchors=n_anchors)
+    ridge = alpha * (anchors**2).sum(axis=1).mean()
+    gram = anchors @ anchors.T + ridge * np.eye(n_anchors)
+    expected = np.linalg.solve(gram, anchors @ X.T).T
+    assert_allclose(change_of_basis(X, anchors, alpha=alpha), expected, rtol=1e-9)
+
+
+def test_change_of_basis_under_heavy_ridge():
+    """For large alpha, coordinates are inner products over the penalty."""
+    X, anchors = two_spaces()
+    ridge = 1e9 * (anchors**2).sum(axis=1).mean()
+    actual = change_of_basis(X, anchors, alpha=1e9) * ridge
+    assert_agree("change_of_basis", actual, X @ anchors.T, 20 / 1e9)
+
+
+@pytest.mark.parametrize("alpha", [-1, np.nan])
+def test_change_of_basis_alpha_out_of_range(alpha):
+    """A negative penalty is refused."""
+    with pytest.raises(ValueError, match=rf"alpha of change_of_basis .* got {alpha}"):
+        change_of_basis(*two_spaces(), alpha=alpha)
+
+
+# --- normalisations -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-14), (np.float32, 1e-6)])
+def test_layer_normalize(dtype, rtol):
+    """Each row is standardised on its own, by its population deviation."""
+    X, _ = two_spaces(dtype)
+    exact = X.astype(np.float64)
+    expected = (exact - exact.mean(axis=1)[:, None]) / exact.std(axis=1)[:, None]
+    actual = layer_normalize(X)
+    assert actual.dtype == dtype
+    assert_allclose(actual, expected, rtol=0, atol=rtol * 7)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(
+    hnp.arrays(np.float64, (3, 5), elements=st.integers(-50, 50), unique=True),
+    st.floats(1e-200, 1e200),
+    st.integers(-10, 10),
+)
+def test_layer_normalize_forgets_scale_and_shift(X, scale, shift):
+    """A common factor and a common shift leave no trace, at any scale."""
+    moved = layer_normalize((X + shift) * scale)
+    assert_allclose(moved.mean(axis=1), 0, atol=64 * EPS)
+    assert_allclose(moved.std(axis=1), 1, rtol=64 * EPS)
+    # rows reach 60 and spread by 1.4 at least: rounding grows by 60 / 1.4
+    assert_allclose(moved, layer_normalize(X), rtol=0, atol=64 * 43 * EPS)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1 / 3, 1e200 / 3, 1e-200 / 3])
+@pytest.mark.parametrize("n_features", [1, 2, 7, 1000])
+def test_layer_normalize_of_constant_rows(n_features, value):
+    """Rows that are constant within rounding become zero, not noise."""
+    X = np.full((2, n_features), value)
+    X[1, 0] = np.nextafter(value, 0)
+    assert_array_equal(layer_normalize(X), 0)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.asarray, array_api_strict.asarray])
+@pytest.mark.parametrize("function", [layer_normalize, l2_normalize])
+def test_normalisations_in_any_library(function, make):
+    """Both normalisations have the same values in every array library."""
+    X, _ = two_spaces()
+    X[2] = 0
+    actual = function(make(X))
+    assert type(actual) is type(make(X))
+    assert_allclose(np.from_dlpack(actual), function(X), rtol=0, atol=16 * EPS)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1.0, 1e30, 1e300])
+def test_l2_normalize(scale):
+    """Rows of any scale come out with norm 1, and zero rows as they are."""
+    X, _ = two_spaces()
+    X[2] = 0
+    norms = np.linalg.norm(X, axis=1)
+    expected = X / np.where(norms > 0, norms, 1)[:, None]
+    assert_allclose(l2_normalize(X * scale), expected, rtol=16 * EPS)
+    assert l2_normalize(X.astype(np.float32)).dtype == np.float32
+
+
+# --- what goes in ---------------------------------------------------------------
+
+
+def sparse_spaces(dtype=np.float64):
+    """Rows and anchors, mostly zero, that share three rows."""
+    rng = np.random.default_rng(1)
+    X = random_array((25, 7), density=0.4, format="csr", dtype=dtype, rng=rng)
+    anchors = random_array((12, 7), density=0.5, format="csr", dtype=dtype, rng=rng)
+    first = csr_array(([1], ([0], [0])), shape=(1, 7), dtype=dtype).toarray()
+    X, anchors = X.toarray() + first, anchors.toarray() + first
+    X[:3] = anchors[:3]
+    return X, anchors
+
+
+@pytest.mark.parametrize("make", [csr_matrix, csr_array])
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-13), (np.float32, 1e-6)])
+@pytest.mark.parametrize("name", SPARSE)
+def test_sparse_rows(name, dtype, rtol, make):
+    """CSR rows have the values of the same rows held densely."""
+    X, anchors = sparse_spaces(dtype)
+    actual = values_of(name, make(X), make(anchors))
+    expected = values_of(name, X, anchors)
+    assert type(actual) is np.ndarray
+    assert actual.dtype == dtype
+    # equal rows: exactly 0 when sparse, 0 within rounding when dense and scaled
+    atol = rtol * np.abs(expected).max()
+    assert_allclose(actual, expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", [n for n in SPARSE if n not in QUADRATIC])
+def test_sparse_scales(name, scale):
+    """Sparse rows of any scale are compared without under- or overflow."""
+    X, anchors = sparse_spaces()
+    factor = scale if name in HOMOGENEOUS else 1
+    expected = values_of(name, csr_array(X), csr_array(anchors)) * factor
+    actual = values_of(name, csr_array(X * scale), csr_array(anchors * scale))
+    assert_allclose(actual, expected, rtol=1e-12, atol=1e-14 * factor)
+
+
+def test_sparse_groups_of_near_rows():
+    """Sparse pairs that cancel, in more than one batch, come from differences."""
+    rng = np.random.default_rng(0)
+    X = np.repeat([[-1e6], [1e6]], 200, axis=0) + rng.standard_normal((400, 4))
+    actual = values_of("euclidean", csr_array(X), csr_array(X))
+    assert_allclose(actual, cdist(X, X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("make", [csr_matrix, csr_array])
+@pytest.mark.parametrize("name", sorted(set(METRICS) - set(SPARSE)))
+def test_sparse_rows_are_refused(name, make):
+    """A metric that does not declare sparse input refuses it."""
+    X, anchors = sparse_spaces()
+    with pytest.raises(TypeError, match="Sparse data was passed for X"):
+        values_of(name, make(X), make(anchors))
+
+
+@pytest.mark.parametrize("library", [array_api_strict, torch])
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("name", ARRAY_API)
+def test_array_api(name, dtype, rtol, library):
+    """Arrays of another library give the values of numpy, in that library."""
+    X, anchors = two_spaces(dtype)
+    X[:3] = anchors[:3]  # pairs that cancel
+    expected = values_of(name, X, anchors)
+    with sklearn.config_context(array_api_dispatch=True):
+        actual = values_of(name, library.asarray(X), library.asarray(anchors))
+    assert type(actual) is type(library.asarray(X))
+    assert actual.dtype == getattr(library, np.dtype(dtype).name)
+    atol = rtol * np.abs(expected).max()
+    assert_allclose(np.from_dlpack(actual), expected, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("library", [array_api_strict, torch])
+@pytest.mark.parametrize("name", ["cosine", "angular", "correlation"])
+def test_array_api_rows_without_direction(name, library):
+    """Zero rows are treated alike in every library, and so are zero anchors."""
+    X, anchors = two_spaces()
+    X[1], anchors[4] = 0, 0
+    prepared = METRICS[name].fit(library.asarray(anchors))
+    with pytest.warns(UserWarning, match=f"{name}.*rows"):
+        actual = METRICS[name].transform(library.asarray(X), prepared)
+    with pytest.warns(UserWarning, match=f"{name}.*rows"):
+        expected = values_of(name, X, anchors)
+    assert_allclose(np.from_dlpack(actual), expected, rtol=0, atol=1e-14)
+    with pytest.raises(ValueError, match=f"{name}.*needs anchors that are not"):
+        METRICS[name].fit(library.zeros((3, 7)))
+
+
+@pytest.mark.parametrize(
+    ("kind_x", "kind_anchors", "kind_out"),
+    [
+        (np.float32, np.float64, np.float32),
+        (np.float64, np.float32, np.float64),
+        (np.int64, np.int32, np.float64),
+        (np.float16, np.float32, np.float64),
+        (np.bool_, np.float64, np.float64),
+    ],
+)
+@pytest.mark.parametrize("name", METRICS)
+def test_dtypes(name, kind_x, kind_anchors, kind_out):
+    """Only float32 rows give float32 values; the anchors have no say in it."""
+    X, anchors = two_spaces()
+    X = np.where(X > 0, 1, 0).astype(kind_x)
+    X[:, 0] = [i % 2 for i in range(len(X))]
+    X[:, 1] = 1 - X[:, 0].astype(np.int8)  # neither zero rows nor constant ones
+    anchors = (10 * anchors).astype(kind_anchors)
+    actual = values_of(name, X, anchors)
+    expected = ORACLES[name](X.astype(np.float64), anchors.astype(np.float64))
+    assert actual.dtype == kind_out
+    assert_agree(name, actual, expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_input_is_only_read(name):
+    """Read-only, Fortran-ordered and strided input is read and not written."""
+    X, anchors = two_spaces()
+    expected = values_of(name, X, anchors)
+    frozen = np.asfortranarray(X), np.repeat(anchors, 2, axis=1)[:, ::2]
+    for array in frozen:
+        array.setflags(write=False)
+    assert_agree(name, values_of(name, *frozen), expected, 1e-13)
+    assert_agree(name, values_of(name, X.tolist(), anchors.tolist()), expected, 1e-13)
+
+
+BAD_ROWS = {
+    "1-D": ([1.0, 2.0, 3.0], "Expected 2D array, got 1D"),
+    "3-D": (np.zeros((2, 3, 1)), "array with dim 3"),
+    "NaN": ([[1.0, np.nan, 3.0]], "contains NaN"),
+    "infinite": ([[1.0, np.inf, 3.0]], "contains infinity"),
+    "complex": (np.ones((1, 3)) * 1j, "Complex data not supported"),
+    "text": (np.array([["a", "b", "c"]], dtype=object), "could not convert string"),
+    "no rows": (np.empty((0, 3)), r"0 sample\(s\)"),
+    "no features": (np.empty((2, 0)), r"0 feature\(s\)"),
+}
+
+
+@pytest.mark.parametrize("position", [0, 1])
+@pytest.mark.parametrize(("bad", "message"), BAD_ROWS.values(), ids=BAD_ROWS)
+@pytest.mark.parametrize("name", METRICS)
+def test_bad_input(name, bad, message, position):
+    """What is no table of finite real numbers is refused, in either place."""
+    spaces = [np.eye(3), np.eye(3)]
+    spaces[position] = bad
+    with pytest.raises(ValueError, match=message):
+        values_of(name, *spaces)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_widths_must_agree(name):
+    """Rows and anchors of different width: the error names both."""
+    with pytest.raises(ValueError, match="number of features; got 3 and 4"):
+        values_of(name, np.eye(3), np.eye(4))
+
+
+# --- the registry ---------------------------------------------------------------
+
+CLASSES = st.sets(st.sampled_from(TRANSFORMATIONS))
+
+
+@settings(derandomize=True, deadline=None, max_examples=256)
+@given(CLASSES, CLASSES)
+def test_invariances_are_closed(some, others):
+    """Included classes are added: once, all of them, and for every superset."""
+    closed = Metric("own", np.inner, invariances=some).invariances
+    assert isinstance(closed, frozenset)
+    assert some <= closed <= set(TRANSFORMATIONS)
+    assert Metric("own", np.inner, invariances=closed).invariances == closed
+    assert closed <= Metric("own", np.inner, invariances=some | others).invariances
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_declared_invariances_follow_the_groups(name):
+    """What a metric declares is closed under the inclusion of the groups."""
+    declared = METRICS[name].invariances
+    assert ("affine" in declared) == ({"linear", "translation"} <= declared)
+    for wide, narrow in (
+        ("linear", {"orthogonal", "axis_scaling"}),
+        ("orthogonal", {"signed_permutation"}),
+        ("signed_permutation", {"permutation"}),
+        ("axis_scaling", {"isotropic_scaling"}),
+    ):
+        assert wide not in declared or narrow <= declared
+
+
+@pytest.mark.parametrize("names", [["rotation"], ["linear", "rotation"], "affine"])
+def test_unknown_invariances(names):
+    """A class of a name that is not known is refused, and so is a bare string."""
+    with pytest.raises(ValueError, match=r"invariances must be of .*; got \["):
+        Metric("own", np.inner, invariances=names)
+
+
+def test_metrics_are_frozen():
+    """A registered metric cannot be changed by accident."""
+    with pytest.raises(FrozenInstanceError):
+        METRICS["cosine"].sparse = False
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_fitted_invariances(name):
+    """With default parameters and anchors in general position, all is kept."""
+    metric = METRICS[name]
+    kept = metric.invariances_of(metric.fit(two_spaces()[1]))
+    more = {"orthogonal"} if name == "minkowski" else set()  # of order 2 by default
+    assert kept == metric.invariances | more
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "kind", "lost"),
+    [
+        ("mahalanobis", {"shrinkage": 0.1}, "full", {"linear", "axis_scaling"}),
+        ("mahalanobis", {}, "few", {"linear", "axis_scaling"}),
+        ("change_of_basis", {"alpha": 0.1}, "full", {"linear", "axis_scaling"}),
+        ("change_of_basis", {}, "few", {"linear", "axis_scaling"}),
+        ("minkowski", {"p": 3}, "full", {"orthogonal"}),
+        ("minkowski", {"p": np.inf}, "full", {"orthogonal"}),
+    ],
+)
+def test_invariances_that_depend(name, params, kind, lost):
+    """Regularisation, missing rank and an order other than 2 take some away."""
+    anchors = two_spaces()[1] if kind == "full" else rank_deficient(kind)[1]
+    metric = METRICS[name]
+    default = metric.invariances_of(metric.fit(two_spaces()[1]))
+    kept = metric.invariances_of(metric.fit(anchors, params))
+    assert kept == default - lost - ({"affine"} if "linear" in lost else set())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_unknown_parameters(name):
+    """A parameter that a metric does not have is a TypeError that names both."""
+    anchors = two_spaces()[1]
+    with pytest.raises(TypeError, match=rf"'{name}' does not take .*nonsense"):
+        METRICS[name].fit(anchors, {"nonsense": 1})
+
+
+def test_metric_of_ones_own():
+    """A function of one's own is called with rows, anchors and parameters."""
+    X, anchors = two_spaces()
+    own = Metric("own", lambda X, anchors, *, power: (X @ anchors.T) ** power)
+    fitted = own.fit(anchors, {"power": 3})
+    assert_array_equal(own.transform(X, fitted), (X @ anchors.T) ** 3)
+    assert own.invariances_of(fitted) == frozenset()
+    with pytest.raises(TypeError, match=r"'own' does not take .*power"):
+        own.fit(anchors)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_get_metric_by_name(name):
+    """A name gives the metric of that name, and a metric gives itself."""
+    metric = get_metric(name)
+    assert metric.name == name
+    assert metric is METRICS[name]
+    assert get_metric(metric) is metric
+
+
+class Overlap:
+    """A callable without a name of its own."""
+
+    def __call__(self, X, anchors):
+        """Return inner products."""
+        return X @ anchors.T
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (cdist, "cdist"),
+        (functools.partial(cdist, metric="cityblock"), "cdist"),
+        (lambda X, anchors: X @ anchors.T, "lambda"),
+        (Overlap(), "Overlap"),
+        (functools.partial(Overlap()), "partial"),
+    ],
+)
+def test_get_metric_of_a_callable(function, name):
+    """A callable is a distance that promises nothing, under a readable name."""
+    X, anchors = two_spaces()
+    metric = get_metric(function)
+    assert metric.name == name
+    assert (metric.larger_is_closer, metric.invariances) == (False, frozenset())
+    actual = metric.transform(X, metric.fit(anchors))
+    assert_array_equal(actual, function(X, anchors))
+
+
+def test_get_metric_of_an_unknown_name():
+    """An unknown name is a ValueError that lists the known ones."""
+    with pytest.raises(ValueError, match=r"metric must be one of .*'cosine'.*'cosin'"):
+        get_metric("cosin")
+
+
+@pytest.mark.parametrize("nonsense", [None, 2, ["cosine"], {"cosine"}, b"cosine"])
+def test_get_metric_of_nonsense(nonsense):
+    """What is neither name nor metric nor callable is a TypeError."""
+    with pytest.raises(TypeError, match=r"metric must be one of .* or a callable; got"):
+        get_metric(nonsense)

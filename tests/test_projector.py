@@ -1,0 +1,698 @@
+"""RelativeProjector: one metric, its options, its edges, and how it composes."""
+
+import pickle
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array, csr_matrix, random_array
+from scipy.spatial.distance import cdist
+from sklearn import config_context, set_config
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
+
+from skinvariant import InvariantAggregator, RelativeProjector, _projector
+from skinvariant._projector import _POST, _PRE
+from skinvariant.datasets import make_related_spaces
+from skinvariant.metrics import METRICS, Metric
+
+METRIC_NAMES = sorted(METRICS)
+SPARSE = [name for name in METRIC_NAMES if METRICS[name].sparse]
+
+
+@pytest.fixture
+def X():
+    """A space of 60 rows and 5 features."""
+    return make_related_spaces(60, 5, random_state=0).X_a
+
+
+@pytest.fixture
+def y():
+    """Its labels."""
+    return make_related_spaces(60, 5, random_state=0).y
+
+
+@pytest.fixture
+def big(monkeypatch):
+    """A space of many blocks, each of a few rows."""
+    monkeypatch.setattr(_projector, "_BLOCK_MIB", 0.05)
+    return np.random.default_rng(0).standard_normal((2003, 16)) + 3
+
+
+# --- what it computes -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRIC_NAMES)
+def test_the_output_is_the_metric_of_rows_and_anchors(metric, X):
+    """Without pre and post the relative space is the function of the registry."""
+    projector = RelativeProjector(20, metric=metric, random_state=0).fit(X)
+    expected = METRICS[metric].function(X, X[projector.anchor_indices_])
+    np.testing.assert_allclose(projector.transform(X), expected, atol=1e-12)
+    np.testing.assert_array_equal(projector.anchors_, X[projector.anchor_indices_])
+
+
+def test_metric_params_reach_the_metric(X):
+    """The order of a Minkowski distance is that of metric_params."""
+    projector = RelativeProjector(
+        metric="minkowski", metric_params={"p": 3}, anchors=[4, 2]
+    ).fit(X)
+    expected = cdist(X, X[[4, 2]], "minkowski", p=3)
+    np.testing.assert_allclose(projector.transform(X), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("pre", "map_"),
+    [
+        ("center", lambda X, A: X - A.mean(axis=0)),
+        ("standardize", lambda X, A: (X - A.mean(axis=0)) / A.std(axis=0)),
+        (
+            "whiten",
+            lambda X, A: (
+                (X - A.mean(axis=0))
+                @ np.linalg.cholesky(np.linalg.inv(np.cov(A, rowvar=False)))
+            ),
+        ),
+        (StandardScaler(with_std=False), lambda X, A: X - A.mean(axis=0)),
+    ],
+)
+def test_pre_is_fitted_on_the_anchors(pre, map_, X):
+    """Rows and anchors are mapped by statistics of the anchors alone."""
+    projector = RelativeProjector(20, metric="euclidean", pre=pre, random_state=0)
+    anchors = X[projector.fit(X).anchor_indices_]
+    expected = cdist(map_(X, anchors), map_(anchors, anchors))
+    np.testing.assert_allclose(projector.transform(X), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("post", "map_"),
+    [
+        (
+            "layer",
+            lambda R, A: (
+                (R - R.mean(axis=1, keepdims=True)) / R.std(axis=1, keepdims=True)
+            ),
+        ),
+        ("l2", lambda R, A: R / np.linalg.norm(R, axis=1, keepdims=True)),
+        ("standardize", lambda R, A: (R - A.mean(axis=0)) / A.std(axis=0)),
+        (Normalizer("l1"), lambda R, A: R / np.abs(R).sum(axis=1, keepdims=True)),
+    ],
+)
+def test_post_is_fitted_on_the_anchors_own_relative_vectors(post, map_, X):
+    """Columns are standardised by the anchors' relative vectors, never the batch's."""
+    projector = RelativeProjector(20, metric="manhattan", post=post, random_state=0)
+    anchors = X[projector.fit(X).anchor_indices_]
+    expected = map_(
+        cdist(X, anchors, "cityblock"), cdist(anchors, anchors, "cityblock")
+    )
+    np.testing.assert_allclose(projector.transform(X), expected, atol=1e-12)
+    np.testing.assert_allclose(projector.transform(X[:1]), expected[:1], atol=1e-12)
+
+
+def test_mahalanobis_is_euclidean_after_whitening(X):
+    """The two ways to take out the covariance agree."""
+    one = RelativeProjector(20, metric="mahalanobis", random_state=0)
+    other = RelativeProjector(20, metric="euclidean", pre="whiten", random_state=0)
+    np.testing.assert_allclose(one.fit_transform(X), other.fit_transform(X), atol=1e-10)
+
+
+def test_nested_parameters_of_transformers_can_be_searched(X, y):
+    """pre__with_std is a parameter of the pipeline, as scikit-learn's users expect."""
+    model = make_pipeline(
+        RelativeProjector(20, pre=StandardScaler(), random_state=0),
+        LogisticRegression(),
+    )
+    grid = {"relativeprojector__pre__with_std": [True, False]}
+    search = GridSearchCV(model, grid, cv=3).fit(X, y)
+    fitted = search.best_estimator_[0].pre_
+    chosen = search.best_params_["relativeprojector__pre__with_std"]
+    assert fitted.with_std == chosen
+    assert model[0].pre.with_std is True  # the parameter itself is not touched
+    assert not hasattr(model[0].pre, "mean_")
+
+
+def test_post_may_change_the_width(X):
+    """A transformer after the metric may reduce it; names say whose output it is."""
+    projector = RelativeProjector(20, post=PCA(3), random_state=0).fit(X)
+    assert projector.transform(X).shape == (60, 3)
+    assert projector.get_feature_names_out().tolist() == [
+        "cosine_pca0",
+        "cosine_pca1",
+        "cosine_pca2",
+    ]
+
+
+# --- anchors ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ["random", "stratified"])
+def test_equal_seeds_give_parallel_anchors(strategy, y):
+    """Corresponding spaces get the same samples, whatever their widths."""
+    rng = np.random.default_rng(0)
+    indices = [
+        RelativeProjector(20, anchors=strategy, random_state=7)
+        .fit(rng.standard_normal((60, width)), y)
+        .anchor_indices_
+        for width in (3, 9)
+    ]
+    np.testing.assert_array_equal(*indices)
+
+
+def test_all_rows_and_given_rows(X):
+    """`all` takes each row in order; indices are used as they are."""
+    everything = RelativeProjector(anchors="all").fit(X)
+    np.testing.assert_array_equal(everything.anchors_, X)
+    some = RelativeProjector(anchors=np.array([5, 3])).fit(X)
+    np.testing.assert_array_equal(some.anchors_, X[[5, 3]])
+    assert everything.transform(X).shape == (60, 60)
+
+
+def test_a_callable_gets_rows_labels_number_and_generator(X, y):
+    """A strategy of one's own sees what the built-in ones see."""
+    seen = []
+
+    def last(X, y, n_anchors, random_state):
+        seen.append((X.shape, len(y), n_anchors, type(random_state)))
+        return np.arange(len(X) - n_anchors, len(X))
+
+    projector = RelativeProjector(4, anchors=last, random_state=0).fit(X, y)
+    assert seen == [((60, 5), 60, 4, np.random.RandomState)]
+    assert projector.anchor_indices_.tolist() == [56, 57, 58, 59]
+
+
+def test_stratified_without_labels_says_so(X):
+    """Labels are asked for by name."""
+    with pytest.raises(ValueError, match="anchors='stratified' requires y"):
+        RelativeProjector(4, anchors="stratified").fit(X)
+
+
+# --- rebase ----------------------------------------------------------------------
+
+
+def test_rebase_gives_a_new_estimator_and_leaves_the_old_one(X):
+    """Anchors, width and pre are the new space's; post is the head's."""
+    projector = RelativeProjector(20, pre="center", post="standardize", random_state=0)
+    before = projector.fit_transform(X)
+    X_b = np.hstack([X, X])[:, ::-1]
+    rebased = projector.rebase(X_b[projector.anchor_indices_])
+    assert type(rebased) is RelativeProjector
+    assert rebased is not projector
+    assert (rebased.n_features_in_, projector.n_features_in_) == (10, 5)
+    assert rebased.pre_.mean_.shape == (10,)
+    assert rebased.post_ is projector.post_
+    np.testing.assert_array_equal(rebased.anchor_indices_, projector.anchor_indices_)
+    np.testing.assert_array_equal(projector.transform(X), before)
+    # the space twice side by side has the same angles
+    np.testing.assert_allclose(rebased.transform(X_b), before, atol=1e-12)
+
+
+def test_rebase_copies_the_anchors(X):
+    """Writing into the given anchors afterwards changes nothing."""
+    projector = RelativeProjector(20, random_state=0).fit(X)
+    anchors = X[projector.anchor_indices_]
+    rebased = projector.rebase(anchors)
+    anchors[:] = 0
+    np.testing.assert_array_equal(rebased.transform(X), projector.transform(X))
+
+
+def test_rebase_names_both_numbers(X):
+    """A wrong number of anchors is an error that says both."""
+    projector = RelativeProjector(20, random_state=0).fit(X)
+    with pytest.raises(ValueError, match=r"20 rows.*got 19 rows"):
+        projector.rebase(X[:19])
+
+
+def test_rebase_needs_a_fitted_estimator(X):
+    """As everything else does."""
+    with pytest.raises(NotFittedError):
+        RelativeProjector().rebase(X)
+
+
+def test_invariances_follow_the_new_anchors():
+    """Anchors that span the old space may not span a wider one."""
+    spaces = make_related_spaces(
+        60, 5, transformation="linear", n_features_b=30, random_state=0
+    )
+    projector = RelativeProjector(20, metric="change_of_basis", random_state=0)
+    assert "linear" in projector.fit(spaces.X_a).invariances_
+    rebased = projector.rebase(spaces.X_b[projector.anchor_indices_])
+    assert "linear" not in rebased.invariances_
+    assert "orthogonal" in rebased.invariances_
+
+
+# --- edges -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRIC_NAMES)
+@pytest.mark.parametrize("pre", [None, *sorted(_PRE)])
+@pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
+def test_scales_are_right_or_refused(metric, pre, scale, X):
+    """Tiny and huge spaces have the values of the plain one, to rounding."""
+    projector = RelativeProjector(20, metric=metric, pre=pre, random_state=0).fit(X)
+    scaled = clone(projector).fit(X * scale)
+    expected, got = projector.transform(X), scaled.transform(X * scale)
+    if "isotropic_scaling" not in projector.invariances_:
+        degree = 2 if metric in ("inner", "sqeuclidean") else 1
+        got = got / scale**degree
+    np.testing.assert_allclose(got, expected, atol=1e-11 * np.abs(expected).max())
+
+
+def naive(metric, X, anchors):
+    """Compute a metric as its formula stands; NaN where it is undefined."""
+    if metric == "mahalanobis":
+        inverse = np.linalg.pinv(np.cov(anchors, rowvar=False).reshape(X.shape[1], -1))
+        gap = X[:, None] - anchors[None]
+        return np.sqrt(np.einsum("nkd,de,nke->nk", gap, inverse, gap))
+    if metric in ("cosine", "angular", "correlation"):
+        if metric == "correlation":
+            X = X - X.mean(axis=1, keepdims=True)
+            anchors = anchors - anchors.mean(axis=1, keepdims=True)
+        norms = np.linalg.norm(X, axis=1)[:, None] * np.linalg.norm(anchors, axis=1)
+        cosine = np.clip(X @ anchors.T / norms, -1, 1)
+        return np.arccos(cosine) / np.pi if metric == "angular" else cosine
+    if metric == "inner":
+        return X @ anchors.T
+    if metric == "change_of_basis":
+        return X @ np.linalg.pinv(anchors)
+    return cdist(X, anchors, "cityblock" if metric == "manhattan" else metric)
+
+
+def degenerate(case):
+    """Return a space, and anchors in it, of an awkward kind."""
+    X = make_related_spaces(40, 1 if case == "one feature" else 5, random_state=0).X_a
+    if case == "constant column":
+        X[:, 1] = 7.0
+    if case == "zero row":
+        X[20] = 0.0
+    if case == "duplicate rows":
+        X[10:30] = X[:20]
+    if case == "one row":
+        return X[:1], [0]
+    return X, [3] if case == "one anchor" else np.arange(10)
+
+
+@pytest.mark.parametrize("metric", METRIC_NAMES)
+@pytest.mark.parametrize("pre", [None, *sorted(_PRE)])
+@pytest.mark.parametrize("post", [None, *sorted(_POST)])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "constant column",
+        "duplicate rows",
+        "one anchor",
+        "one feature",
+        "one row",
+        "zero row",
+    ],
+)
+def test_degenerate_input_is_right_or_told_of(metric, pre, post, case):
+    """The naive formula where it is defined; else an error or a warning, never NaN."""
+    X, anchors = degenerate(case)
+    projector = RelativeProjector(metric=metric, pre=pre, post=post, anchors=anchors)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            output = projector.fit(X).transform(X)
+        except ValueError as error:
+            refused = str(error)
+        else:
+            refused = None
+    if refused is not None:
+        assert case.startswith("one")
+        assert "=1" in refused or "got 1" in refused
+        return
+    mapped = X if projector.pre_ is None else projector.pre_.transform(X)
+    with np.errstate(all="ignore"):
+        expected = naive(metric, mapped, mapped[anchors])
+    assert np.isfinite(output).all()
+    assert told or np.isfinite(expected).all()
+    if post is None:
+        right = np.isclose(output, expected, atol=1e-7)
+        assert (right | ~np.isfinite(expected)).all()
+    elif post in ("layer", "l2"):
+        lost = np.ptp(expected, axis=1) if post == "layer" else abs(expected).max(1)
+        assert (output.any(axis=1) | (lost < 1e-7) | np.isnan(lost)).all()
+
+
+def test_one_anchor_cannot_be_layer_normalised(X):
+    """One value minus its mean is 0: an error instead of a column of zeros."""
+    with pytest.raises(ValueError, match="post='layer' needs at least 2 anchors"):
+        RelativeProjector(1, post="layer").fit(X)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+def test_an_anchor_is_at_distance_zero_from_itself_in_float32(offset):
+    """Exactly, also where the data sits far from the origin."""
+    X = np.random.default_rng(0).standard_normal((50, 64)).astype(np.float32) + offset
+    X = X.astype(np.float32)
+    for metric in ("euclidean", "sqeuclidean", "manhattan", "chebyshev"):
+        output = RelativeProjector(metric=metric, anchors="all").fit_transform(X)
+        np.testing.assert_array_equal(np.diag(output), 0)
+        assert (output[~np.eye(50, dtype=bool)] > 0).all()
+
+
+def test_values_beyond_the_dtype_are_an_error(X):
+    """Not inf, not NaN: a message."""
+    big = (X * 1e30).astype(np.float32)
+    projector = RelativeProjector(10, metric="sqeuclidean", random_state=0)
+    with pytest.raises(ValueError, match="not finite in float32"):
+        projector.fit(X.astype(np.float32)).transform(big)
+
+
+def test_zero_rows_are_told_of(X):
+    """A row without direction has no cosine: 0 by convention, with a warning."""
+    projector = RelativeProjector(10, random_state=0).fit(X)
+    with pytest.warns(UserWarning, match="'cosine' is undefined for zero rows"):
+        output = projector.transform(np.zeros((2, 5)))
+    np.testing.assert_array_equal(output, 0)
+
+
+# --- dtypes, blocks, jobs ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRIC_NAMES)
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_float32_stays_float32(metric, n_jobs, X):
+    """The dtype of the output is that of the rows, whatever the anchors' dtype."""
+    projector = RelativeProjector(
+        20, metric=metric, pre="center", post="layer", random_state=0, n_jobs=n_jobs
+    )
+    double = projector.fit(X).transform(X)
+    assert double.dtype == np.float64
+    assert projector.transform(X.astype(np.float32)).dtype == np.float32
+    single = projector.fit(X.astype(np.float32)).transform(X.astype(np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, double, atol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int64, bool, np.float16])
+def test_other_numbers_become_float64(dtype):
+    """Integers and halves are widened block by block."""
+    X = np.random.default_rng(0).integers(0, 2, (30, 6)).astype(dtype)
+    X[:, 0] = 1
+    output = RelativeProjector(5, random_state=0).fit_transform(X)
+    assert output.dtype == np.float64
+    expected = RelativeProjector(5, random_state=0).fit_transform(X.astype(float))
+    np.testing.assert_array_equal(output, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("metric", METRIC_NAMES)
+def test_n_jobs_never_changes_a_bit(metric, dtype, big):
+    """1, 2 and all processors give the same bytes, over many blocks."""
+    big = big.astype(dtype)
+    projector = RelativeProjector(
+        50, metric=metric, pre="center", post="standardize", random_state=0
+    ).fit(big)
+    assert projector._block_rows(big) < 500
+    outputs = [
+        projector.set_params(n_jobs=n_jobs).transform(big).tobytes()
+        for n_jobs in (None, 1, 2, -1)
+    ]
+    assert len(set(outputs)) == 1
+
+
+@pytest.mark.parametrize("metric", METRIC_NAMES)
+def test_the_size_of_blocks_changes_rounding_at_most(metric, big):
+    """Bound: 64 rounding errors of float64, relative to the largest value."""
+    projector = RelativeProjector(50, metric=metric, random_state=0).fit(big)
+    one = projector.transform(big)
+    with config_context(working_memory=0.005):
+        assert projector._block_rows(big) < 10
+        other = projector.transform(big)
+    bound = 64 * np.finfo(np.float64).eps * np.abs(one).max()
+    assert np.abs(one - other).max() <= bound
+
+
+def test_transform_does_not_depend_on_the_batch(big):
+    """Each row alone is what it is among others, to rounding."""
+    projector = RelativeProjector(50, pre="standardize", post="layer", random_state=0)
+    together = projector.fit(big).transform(big[:50])
+    alone = np.vstack([projector.transform(row[None]) for row in big[:50]])
+    np.testing.assert_allclose(together, alone, atol=1e-12)
+
+
+def test_the_global_generator_is_left_alone(X):
+    """No draw comes from numpy's global state."""
+    before = np.random.get_state()[1].copy()
+    RelativeProjector(10, anchors="kmeans").fit_transform(X)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+@pytest.mark.parametrize("pre", [None, *sorted(_PRE), StandardScaler(copy=False)])
+def test_x_is_never_written_to(pre, X):
+    """Also where a transformer of one's own would write into its input."""
+    before = X.copy()
+    projector = RelativeProjector(
+        10, pre=pre, post=StandardScaler(copy=False), random_state=0
+    )
+    projector.fit(X).transform(X)
+    projector.rebase(X[:10])
+    np.testing.assert_array_equal(X, before)
+
+
+def test_memory_mapped_rows(tmp_path, big):
+    """A read-only memory map gives what an array gives."""
+    path = tmp_path / "X.npy"
+    np.save(path, big)
+    mapped = np.load(path, mmap_mode="r")
+    projector = RelativeProjector(50, random_state=0)
+    expected = projector.fit_transform(big)
+    np.testing.assert_array_equal(projector.fit(mapped).transform(mapped), expected)
+
+
+# --- sparse --------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:metric .* is undefined for zero")
+@pytest.mark.parametrize("container", [csr_matrix, csr_array])
+@pytest.mark.parametrize("metric", SPARSE)
+def test_sparse_rows_equal_dense_rows(metric, container):
+    """CSR matrix and array give what the dense array gives."""
+    X = random_array((80, 30), density=0.2, rng=0, format="csr")
+    dense = RelativeProjector(20, metric=metric, random_state=0)
+    expected = dense.fit_transform(X.toarray())
+    projector = clone(dense).fit(container(X))
+    output = projector.transform(container(X))
+    assert isinstance(output, np.ndarray)
+    np.testing.assert_allclose(output, expected, atol=1e-12)
+    rebased = projector.rebase(container(X)[projector.anchor_indices_])
+    np.testing.assert_array_equal(rebased.transform(container(X)), output)
+
+
+@pytest.mark.parametrize("metric", SPARSE)
+def test_sparse_rows_never_become_dense(metric):
+    """A space of 16 GiB when dense needs less than 200 MiB."""
+    rng = np.random.default_rng(0)
+    columns = np.sort(rng.integers(0, 2**20, (2000, 4)), axis=1).ravel()
+    row_starts = np.arange(0, 8001, 4)
+    values = rng.standard_normal(8000)
+    X = csr_array((values, columns, row_starts), shape=(2000, 2**20))
+    projector = RelativeProjector(5, metric=metric, random_state=0)
+    tracemalloc.start()
+    output = projector.fit_transform(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert output.shape == (2000, 5)
+    assert peak < 200 * 2**20
+
+
+@pytest.mark.parametrize("metric", sorted(set(METRIC_NAMES) - set(SPARSE)))
+def test_other_metrics_refuse_sparse_rows_by_name(metric):
+    """They would have to make the space dense, and say so."""
+    X = random_array((20, 30), density=0.2, rng=0, format="csr")
+    with pytest.raises(TypeError, match=f"metric '{metric}' does not take sparse"):
+        RelativeProjector(5, metric=metric).fit(X)
+
+
+def test_pre_refuses_or_takes_sparse_rows():
+    """Centring would fill the zeros; scaling does not."""
+    X = random_array((20, 30), density=0.5, rng=0, format="csr")
+    with pytest.raises(TypeError, match="pre='center' does not take sparse"):
+        RelativeProjector(5, pre="center").fit(X)
+    scaled = RelativeProjector(5, pre=MaxAbsScaler(), random_state=0)
+    expected = clone(scaled).fit_transform(X.toarray())
+    np.testing.assert_allclose(scaled.fit_transform(X), expected, atol=1e-12)
+
+
+# --- what is refused ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"metric": "cosinus"}, ValueError, "metric must be one of.*got 'cosinus'"),
+        ({"metric": 3}, TypeError, "metric must be one of.*got 3"),
+        ({"metric_params": {"q": 3}}, TypeError, "'cosine' does not take"),
+        ({"metric_params": 3}, TypeError, "metric_params must be a dict.*got 3"),
+        ({"pre": "scale"}, ValueError, "pre must be one of.*got 'scale'"),
+        ({"post": "scale"}, ValueError, "post must be one of.*got 'scale'"),
+        ({"post": object()}, TypeError, "post must be one of"),
+        ({"anchors": "best"}, ValueError, "anchors must be one of.*got 'best'"),
+        ({"anchors": [0, 60]}, ValueError, r"anchors must lie in.*got \[60\]"),
+        ({"anchors": [1, 1]}, ValueError, r"distinct; repeated: \[1\]"),
+        ({"anchors": [0.5]}, TypeError, "integer row indices.*float64"),
+        ({"anchors": None}, (TypeError, ValueError), "anchors must be"),
+        ({"n_anchors": 0}, ValueError, "n_anchors must be.*got 0"),
+        ({"n_anchors": 2.5}, TypeError, "n_anchors must be.*got 2.5"),
+        ({"n_anchors": True}, TypeError, "n_anchors must be.*got True"),
+        ({"random_state": "x"}, ValueError, "seed"),
+    ],
+    ids=str,
+)
+def test_nonsense_parameters_are_named(params, error, message, X):
+    """What the parameter must be, and what was got."""
+    with pytest.raises(error, match=message):
+        RelativeProjector(**({"n_anchors": 5} | params)).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.full((3, 5), np.nan), "contains NaN"),
+        (np.full((3, 5), np.inf), "contains infinity"),
+        (np.zeros((3, 4)), "X has 4 features, but RelativeProjector is expecting 5"),
+        (np.zeros(5), "Expected 2D array"),
+        (np.zeros((0, 5)), "0 sample"),
+        (np.zeros((3, 5), dtype=complex), "Complex data not supported"),
+        (np.array([["a"] * 5]), "could not convert string|dtype='numeric'"),
+        (np.zeros((3, 5, 1)), "dim 3|3 dim"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_nonsense_rows_are_refused(rows, message, X):
+    """By scikit-learn's own checks, at transform and at rebase."""
+    projector = RelativeProjector(3, random_state=0).fit(X)
+    with pytest.raises(ValueError, match=message):
+        projector.transform(rows)
+    if "features" not in message:
+        with pytest.raises(ValueError, match=message):
+            projector.rebase(rows)
+
+
+def test_another_library_than_the_fitted_one_is_refused(X):
+    """Rows must come from the library of the anchors."""
+    torch = pytest.importorskip("torch")
+    projector = RelativeProjector(5, random_state=0).fit(X)
+    with (
+        config_context(array_api_dispatch=True),
+        pytest.raises(ValueError, match="must use the same namespace"),
+    ):
+        projector.transform(torch.asarray(X))
+
+
+def test_a_metric_for_numpy_alone_says_so(X):
+    """Mahalanobis has no array API path."""
+    xp = pytest.importorskip("array_api_strict")
+    with (
+        config_context(array_api_dispatch=True),
+        pytest.raises(TypeError, match="needs NumPy input; got array_api_strict"),
+    ):
+        RelativeProjector(10, metric="mahalanobis").fit(xp.asarray(X))
+
+
+def test_a_metric_that_returns_nan_is_caught(X):
+    """A metric of one's own is checked too."""
+
+    def broken(X, anchors):
+        return np.full((len(X), len(anchors)), np.nan)
+
+    with pytest.raises(ValueError, match="not finite"):
+        RelativeProjector(5, metric=broken).fit(X)
+
+
+# --- as scikit-learn has it ---------------------------------------------------------
+
+
+def test_feature_names_carry_metric_and_row(X):
+    """Names tell which anchor a column belongs to."""
+    projector = RelativeProjector(metric="chebyshev", anchors=[17, 4]).fit(X)
+    assert projector.get_feature_names_out().tolist() == [
+        "chebyshev_anchor17",
+        "chebyshev_anchor4",
+    ]
+    named = RelativeProjector(
+        anchors=[0], metric=Metric("mine", METRICS["inner"].function)
+    )
+    assert named.fit(X).get_feature_names_out().tolist() == ["mine_anchor0"]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_in_and_out(library, X):
+    """Frames keep float32, and set_output gives frames with our names."""
+    frames = pytest.importorskip(library)
+    columns = [f"x{i}" for i in range(5)]
+    values = {c: X[:, i].astype(np.float32) for i, c in enumerate(columns)}
+    frame = frames.DataFrame(values)
+    projector = RelativeProjector(4, random_state=0).set_output(transform=library)
+    output = projector.fit_transform(frame)
+    assert isinstance(output, frames.DataFrame)
+    assert list(output.columns) == list(projector.get_feature_names_out())
+    assert projector.feature_names_in_.tolist() == columns
+    assert output.to_numpy().dtype == np.float32
+    rebased = projector.rebase(
+        frame[projector.anchor_indices_.tolist()]
+        if library == "polars"
+        else frame.iloc[projector.anchor_indices_]
+    )
+    np.testing.assert_array_equal(
+        rebased.transform(frame).to_numpy(), output.to_numpy()
+    )
+
+
+def test_global_output_does_not_leak_inside(X):
+    """Both get arrays even where the user wants frames everywhere."""
+    pytest.importorskip("pandas")
+    projector = RelativeProjector(4, pre="standardize", post="layer", random_state=0)
+    expected = projector.fit_transform(X)
+    set_config(transform_output="pandas")
+    try:
+        output = clone(projector).fit_transform(X)
+    finally:
+        set_config(transform_output="default")
+    np.testing.assert_array_equal(output.to_numpy(), expected)
+
+
+@pytest.mark.parametrize("metric", METRIC_NAMES)
+def test_pickles_give_the_same_bytes(metric, X):
+    """Through pickle and back, nothing changes."""
+    projector = RelativeProjector(10, metric=metric, pre="whiten", post="layer")
+    projector.fit(X)
+    copy = pickle.loads(pickle.dumps(projector))
+    np.testing.assert_array_equal(copy.transform(X), projector.transform(X))
+    assert copy.invariances_ == projector.invariances_
+
+
+@pytest.mark.parametrize("pre", [None, *sorted(_PRE)])
+@pytest.mark.parametrize("post", [None, *sorted(_POST)])
+def test_skops_gives_the_same_bytes(pre, post, X):
+    """Through skops and back; only types of ours and of scikit-learn are in it."""
+    io = pytest.importorskip("skops.io")
+    projector = RelativeProjector(10, pre=pre, post=post, metric="mahalanobis").fit(X)
+    dumped = io.dumps(projector)
+    untrusted = io.get_untrusted_types(data=dumped)
+    assert all(name.startswith("skinvariant.") for name in untrusted)
+    loaded = io.loads(dumped, trusted=untrusted)
+    np.testing.assert_array_equal(loaded.transform(X), projector.transform(X))
+
+
+def test_metadata_routing_leaves_sample_weight_to_the_head(X, y):
+    """In a pipeline with routing on, weights reach the head and change it."""
+    with config_context(enable_metadata_routing=True):
+        head = LogisticRegression().set_fit_request(sample_weight=True)
+        model = make_pipeline(RelativeProjector(10, random_state=0), head)
+        weighted = clone(model).fit(X, y, sample_weight=np.where(y == 0, 9.0, 0.1))
+        assert not np.allclose(model.fit(X, y)[1].coef_, weighted[1].coef_)
+
+
+@pytest.mark.parametrize("estimator", [RelativeProjector(), InvariantAggregator()])
+def test_the_html_repr_links_to_our_docs(estimator):
+    """And not to scikit-learn's."""
+    name = type(estimator).__name__
+    link = f"https://skinvariant.readthedocs.io/en/stable/generated/skinvariant.{name}.html"
+    assert link in estimator._repr_html_()

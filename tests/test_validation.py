@@ -1,0 +1,304 @@
+"""Checks and array helpers: what passes unchanged, and what is said of the rest."""
+
+import re
+import sys
+from fractions import Fraction
+from numbers import Integral, Real
+
+import array_api_compat
+import array_api_strict
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from scipy.sparse import csr_array, csr_matrix
+
+from skinvariant._validation import (
+    as_dtype,
+    as_float,
+    astype,
+    check_choice,
+    check_indices,
+    check_number,
+    namespace,
+    take_rows,
+    to_numpy,
+)
+
+LIBRARIES = pytest.mark.parametrize("library", [np, array_api_strict, torch])
+MAKERS = {
+    "numpy": np.asarray,
+    "csr_array": csr_array,
+    "csr_matrix": csr_matrix,
+    "array_api_strict": array_api_strict.asarray,
+    "torch": torch.asarray,
+}
+CONTAINERS = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+def dense(X):
+    """Return an array of any library as a numpy array."""
+    X = to_numpy(X)
+    return X if isinstance(X, np.ndarray) else X.toarray()
+
+
+# --- array helpers --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("X", "expected"),
+    [
+        (np.eye(2), np),
+        (np.float32(1), np),
+        (csr_array(np.eye(2)), np),
+        (csr_matrix(np.eye(2)), np),
+        (array_api_strict.eye(2), array_api_strict),
+        (torch.eye(2), array_api_compat.array_namespace(torch.eye(2))),
+    ],
+)
+def test_namespace(X, expected):
+    """The namespace is numpy for numpy and sparse input, else that of the array."""
+    assert namespace(X) is expected
+
+
+def test_namespace_without_array_api_compat(monkeypatch):
+    """Torch without array-api-compat is an ImportError with the install command."""
+    monkeypatch.setitem(sys.modules, "array_api_compat", None)
+    with pytest.raises(ImportError, match=r"torch\.Tensor .*skinvariant\[array-api\]"):
+        namespace(torch.eye(2))
+    assert namespace(np.eye(2)) is np
+    assert namespace(array_api_strict.eye(2)) is array_api_strict
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+@LIBRARIES
+def test_to_numpy(library, dtype):
+    """Arrays of any library come out as numpy, with the same values and dtype."""
+    values = [[0, 1], [1, 1]]
+    array = to_numpy(library.asarray(values, dtype=getattr(library, dtype)))
+    assert type(array) is np.ndarray
+    assert array.dtype == dtype
+    assert_array_equal(array, values)
+
+
+@pytest.mark.parametrize("make", [np.asarray, csr_array, csr_matrix])
+def test_to_numpy_does_not_copy(make):
+    """What numpy or scipy has already is given back as it is."""
+    X = make(np.eye(2))
+    assert to_numpy(X) is X
+
+
+def test_to_numpy_of_a_list():
+    """Lists become arrays, of text too."""
+    assert_array_equal(to_numpy(["a", "b"]), np.array(["a", "b"]))
+
+
+@CONTAINERS
+def test_astype(make):
+    """A cast changes the dtype and nothing else; of the same dtype, nothing."""
+    X = make(np.array([[0.0, 0.1], [1.0, 2.0]]))
+    narrow = astype(X, namespace(X).float32)
+    assert narrow.dtype == namespace(X).float32
+    assert_array_equal(dense(narrow), np.float32([[0, 0.1], [1, 2]]))
+    assert astype(X, X.dtype) is X
+
+
+@CONTAINERS
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_as_float_keeps_floats(kind, make):
+    """Arrays of float32 and float64 pass as they are."""
+    X = make(np.eye(2, dtype=kind))
+    assert as_float(X) is X
+
+
+@CONTAINERS
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint8, np.bool_])
+def test_as_float_widens(kind, make):
+    """Arrays of whole numbers become float64, with the same values."""
+    X = make(np.eye(2, dtype=kind))
+    assert as_float(X).dtype == namespace(X).float64
+    assert_array_equal(dense(as_float(X)), np.eye(2))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.longdouble, np.dtype(">f8")])
+def test_as_float_of_other_floats(kind):
+    """Other floats become float64 or float32 of this machine's byte order."""
+    X = as_float(np.array([[0.5, 2.0]], dtype=kind))
+    assert X.dtype in (np.float32, np.float64)
+    assert X.dtype.isnative
+    assert_array_equal(X, [[0.5, 2.0]])
+
+
+@LIBRARIES
+def test_as_dtype(library):
+    """Values that the dtype holds come out in it, the largest ones included."""
+    largest = float(np.finfo(np.float32).max)
+    values = library.asarray([[0.1, -largest]], dtype=library.float64)
+    narrow = as_dtype(values, library.float32)
+    assert narrow.dtype == library.float32
+    assert_array_equal(dense(narrow), np.float32([[0.1, -largest]]))
+
+
+@pytest.mark.parametrize("bad", [1e39, -np.inf, np.nan])
+@LIBRARIES
+def test_as_dtype_overflow(library, bad):
+    """A value that float32 does not hold is an error that names float32."""
+    values = library.asarray([[1.0, bad]], dtype=library.float64)
+    float32 = library.zeros(1, dtype=library.float32).dtype
+    with pytest.raises(ValueError, match=r"is not finite in (\w+\.)?float32: rescale"):
+        as_dtype(values, float32)
+
+
+@CONTAINERS
+def test_take_rows(make):
+    """Rows come in the order asked for, as a copy, in the library of X."""
+    values = np.arange(12.0).reshape(4, 3)
+    X = make(values.copy())
+    rows = take_rows(X, np.array([2, 0]))
+    assert type(rows) is type(X)
+    assert_array_equal(dense(rows), values[[2, 0]])
+    if isinstance(X, np.ndarray | torch.Tensor):
+        rows[0, 0] = 99
+        assert_array_equal(dense(X), values)
+
+
+# --- checks of parameters -------------------------------------------------------
+
+
+def test_check_choice():
+    """A name gives the option of that name."""
+    assert check_choice("colour", "red", {"red": 1, "blue": 2}, or_else="None") == 1
+
+
+@pytest.mark.parametrize("value", [3, None, ["red"], b"red", np.nan])
+def test_check_choice_of_no_name(value):
+    """What is no string is a TypeError that repeats it."""
+    with pytest.raises(TypeError) as caught:
+        check_choice("colour", value, {"red": 1, "blue": 2}, or_else="None")
+    expected = f"colour must be one of ['blue', 'red'], or None; got {value!r}"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("value", ["Red", "", "green"])
+def test_check_choice_of_an_unknown_name(value):
+    """An unknown name is a ValueError that repeats it and lists the known ones."""
+    with pytest.raises(ValueError, match=rf"\['blue', 'red'\].* got '{value}'"):
+        check_choice("colour", value, {"red": 1, "blue": 2}, or_else="None")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Integral, 1),
+        (Integral, 5),
+        (Integral, np.int8(3)),
+        (Integral, np.uint64(3)),
+        (Real, 1),
+        (Real, 2.5),
+        (Real, np.float32(2.5)),
+        (Real, np.int64(2)),
+        (Real, Fraction(5, 2)),
+    ],
+)
+def test_check_number(kind, value):
+    """Numbers of the kind, bounds included, pass as they are."""
+    assert check_number("n", value, kind, 1, 5) is value
+
+
+def test_check_number_without_upper_bound():
+    """Without an upper bound, infinity is the largest number."""
+    assert check_number("p", np.inf, Real, 1) == np.inf
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.integers() | st.floats(), st.integers(-9, 9), st.integers(0, 9))
+def test_check_number_bounds(value, low, width):
+    """Just the numbers in the closed interval pass; NaN is in none."""
+    high = low + width
+    if low <= value <= high:
+        assert check_number("n", value, Real, low, high) is value
+    else:
+        message = re.escape(f"number in [{low}, {high}]; got {value!r}")
+        with pytest.raises(ValueError, match=f"^n must be .*{message}$"):
+            check_number("n", value, Real, low, high)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Integral, 2.0),
+        (Integral, "2"),
+        (Integral, None),
+        (Integral, True),
+        (Integral, np.True_),
+        (Integral, np.array([2])),
+        (Real, "2"),
+        (Real, 2j),
+        (Real, False),
+        (Real, [2.0]),
+    ],
+)
+def test_check_number_of_another_kind(kind, value):
+    """What is no number of the kind is a TypeError with its value and type."""
+    with pytest.raises(TypeError) as caught:
+        check_number("n", value, kind, 1)
+    assert "n must be a" in str(caught.value)
+    assert f"got {value!r} of type {type(value).__name__}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [
+        [2, 0],
+        (2, 0),
+        range(2, -1, -2),
+        np.uint8([2, 0]),
+        torch.tensor([2, 0]),
+    ],
+)
+def test_check_indices(indices):
+    """Indices of any kind of sequence come out in order, as integers of numpy."""
+    checked = check_indices(indices, 3, source="rows", expected=2)
+    assert checked.dtype == np.intp
+    assert_array_equal(checked, [2, 0])
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.lists(st.integers(-3, 12), min_size=1), st.integers(1, 10))
+def test_check_indices_of_any_list(indices, n_samples):
+    """Just the lists of distinct indices in range pass, unchanged."""
+    if set(indices) <= set(range(n_samples)) and len(set(indices)) == len(indices):
+        assert check_indices(indices, n_samples, source="rows").tolist() == indices
+    else:
+        with pytest.raises(ValueError, match=r"^rows must "):
+            check_indices(indices, n_samples, source="rows")
+
+
+@pytest.mark.parametrize(
+    ("indices", "error", "message"),
+    [
+        ([0, 1, 0, 2, 2], ValueError, r"distinct; repeated: \[0, 2\]"),
+        ([0, 5, 7], ValueError, r"n_samples - 1 = 4; got \[5, 7\]"),
+        ([0, -1], ValueError, r"0 \.\. n_samples - 1 = 4; got \[-1\]"),
+        ([[0, 1]], ValueError, r"1-D, non-empty .* got shape \(1, 2\)"),
+        ([], ValueError, r"1-D, non-empty .* got shape \(0,\)"),
+        (3, ValueError, r"1-D, non-empty .* got shape \(\)"),
+        ([True, False], TypeError, r"flatnonzero.* got dtype bool"),
+        ([0.0, 1.0], TypeError, r"integer row indices .* got dtype float64"),
+        (["0", "1"], TypeError, r"integer row indices .* got dtype <U1"),
+        ([0, None], TypeError, r"integer row indices .* got dtype object"),
+        ([2**64], TypeError, r"integer row indices .* got dtype object"),
+    ],
+)
+def test_check_indices_of_nonsense(indices, error, message):
+    """What is no list of distinct row indices is refused, with what is wrong in it."""
+    with pytest.raises(error, match=f"^rows must .*{message}"):
+        check_indices(indices, 5, source="rows")
+
+
+def test_check_indices_counts():
+    """A wrong number of indices: the error names both numbers."""
+    with pytest.raises(ValueError, match="rows must be 3 indices; got 2"):
+        check_indices([0, 1], 5, source="rows", expected=3)
