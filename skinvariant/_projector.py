@@ -307,7 +307,7 @@ class RelativeTransformer(
         return new
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the output features, with the row indices of the anchors.
+        """Return the names of the output features, with the anchors' row indices.
 
         Parameters
         ----------

@@ -96,13 +96,13 @@ def _rebase(model, anchors, left_behind):
     The names of the steps before it are added to `left_behind`, and those steps left
     out.
     """
+    if isinstance(model, FrozenEstimator):  # first: it has all that is inside it
+        rebased = _rebase(model.estimator, anchors, left_behind)
+        return None if rebased is None else FrozenEstimator(rebased)
     if hasattr(model, "rebase"):
         return model.rebase(anchors)
     if hasattr(model, "best_estimator_"):
         return _rebase(model.best_estimator_, anchors, left_behind)
-    if isinstance(model, FrozenEstimator):
-        rebased = _rebase(model.estimator, anchors, left_behind)
-        return None if rebased is None else FrozenEstimator(rebased)
     if not isinstance(model, Pipeline):
         return None
     before = []

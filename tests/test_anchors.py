@@ -1,11 +1,9 @@
 """Anchors: which rows each strategy chooses, and what it may depend on."""
 
-import array_api_strict
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_array_equal
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -23,20 +21,28 @@ from skinvariant.anchors import (
 N_SAMPLES = 60
 DRAWN = sorted(set(STRATEGIES) - {"all"})
 BLIND = ("random", "stratified")
-CONTAINERS = {
-    "csr_array": csr_array,
-    "csr_matrix": csr_matrix,
-    "array_api_strict": array_api_strict.asarray,
-    "torch": torch.asarray,
-}
+CONTAINERS = [
+    "numpy.asarray",
+    "scipy.sparse.csr_array",
+    "scipy.sparse.csr_matrix",
+    "array_api_strict.asarray",
+    "torch.asarray",
+]
+
+
+@pytest.fixture
+def make(request):
+    """Return what makes an array, from its dotted name, if it is installed."""
+    module, _, name = request.param.rpartition(".")
+    return getattr(pytest.importorskip(module), name)
 
 
 def labelled_space(seed=0):
-    """Rows of six tight, well separated classes of 25, 15, 10, 5, 3 and 2."""
-    y = np.repeat(np.arange(6), [25, 15, 10, 5, 3, 2])
+    """Rows of six well separated classes, of 24, 15, 10, 5, 3 and 3."""
+    y = np.repeat(np.arange(6), [24, 15, 10, 5, 3, 3])
     rng = np.random.default_rng(seed)
     order = rng.permutation(N_SAMPLES)
-    centres = 20 * np.eye(6)[:, :4] - 5 * np.arange(6)[:, None]
+    centres = 200 * np.eye(6)[:, :4] - 50 * np.arange(6)[:, None]
     return (centres[y] + rng.standard_normal((N_SAMPLES, 4)))[order], y[order]
 
 
@@ -99,7 +105,7 @@ def test_nothing_else_is_touched(name):
     assert before["pos"] == after["pos"]
 
 
-@pytest.mark.parametrize("make", CONTAINERS.values(), ids=CONTAINERS)
+@pytest.mark.parametrize("make", CONTAINERS, indirect=True)
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_any_container(name, make):
     """Sparse rows and arrays of other libraries give the anchors of numpy."""
@@ -186,22 +192,22 @@ def test_few_stratified_anchors(n_anchors):
 
 
 @pytest.mark.parametrize(
-    "make",
+    "relabel",
     [
-        np.asarray,
-        torch.asarray,
-        lambda y: y.tolist(),
+        np.ndarray.tolist,
         lambda y: y[:, None],
         lambda y: y.astype(float),
         lambda y: np.array([*"abcdef"])[y],
         lambda y: np.array([*"abcdef"], dtype=object)[y],
+        lambda y: pytest.importorskip("torch").asarray(y),
+        lambda y: pytest.importorskip("pandas").Series(y, index=y[::-1]),
     ],
 )
-def test_labels_of_any_kind(make):
+def test_labels_of_any_kind(relabel):
     """Labels may be numbers or text in any container: only their order matters."""
     X, y = labelled_space()
     expected = stratified_anchors(X, y, 9, 0)
-    assert_array_equal(choose_anchors("stratified", X, make(y), 9, 0), expected)
+    assert_array_equal(choose_anchors("stratified", X, relabel(y), 9, 0), expected)
 
 
 @pytest.mark.parametrize(
@@ -210,10 +216,7 @@ def test_labels_of_any_kind(make):
         (None, r"'stratified' requires y to be passed, but the target y is None"),
         (np.linspace(0, 1, N_SAMPLES), r"Unknown label type: continuous"),
         (np.eye(N_SAMPLES, 3, dtype=int), r"Unknown label type: multilabel"),
-        (
-            np.arange(2 * N_SAMPLES).reshape(-1, 2),
-            r"label type: multiclass-multioutput",
-        ),
+        (np.arange(120).reshape(-1, 2), r"label type: multiclass-multioutput"),
         (np.zeros(7), r"inconsistent numbers of samples: \[60, 7\]"),
     ],
 )
@@ -232,18 +235,15 @@ def test_kmeans_finds_the_middle_of_each_cluster(seed, dtype):
     """Of separate clusters, the row nearest to the mean of each is chosen."""
     X, y = labelled_space(seed)
     X = X.astype(dtype)
-    expected = []
+    expected = set()
     for label in range(6):
         members = np.flatnonzero(y == label)
         gaps = np.linalg.norm(X[members] - X[members].mean(axis=0), axis=1)
-        ties = members[gaps <= gaps.min() * (1 + 1e-5)]  # of two rows, either
-        expected.append(ties)
-    chosen = kmeans_anchors(X, n_anchors=6, random_state=seed)
-    hits = [np.isin(chosen, ties).sum() for ties in expected]
-    assert hits == [1] * 6
+        expected.add(members[gaps.argmin()])
+    assert set(kmeans_anchors(X, n_anchors=6, random_state=seed)) == expected
 
 
-@pytest.mark.parametrize("make", [np.asarray, csr_array, torch.asarray])
+@pytest.mark.parametrize("make", CONTAINERS, indirect=True)
 def test_kmeans_with_few_distinct_rows(make):
     """Of rows that repeat, each value is chosen, and the rest are other rows."""
     X = np.repeat([[0.0, 1], [5, 5], [9, 0]], 4, axis=0)
@@ -300,7 +300,7 @@ def test_first_farthest_anchor_is_drawn():
     assert set(firsts) == set(range(5))
 
 
-@pytest.mark.parametrize("make", [np.asarray, csr_array, torch.asarray])
+@pytest.mark.parametrize("make", CONTAINERS, indirect=True)
 def test_farthest_with_few_distinct_rows(make):
     """Of rows that repeat, each value comes first, and then other rows."""
     X = np.repeat([[0.0, 1], [5, 5], [9, 0]], 4, axis=0)

@@ -3,17 +3,15 @@
 import functools
 from dataclasses import FrozenInstanceError
 
-import array_api_strict
 import numpy as np
 import pytest
 import scipy.linalg
 import sklearn
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import csr_array, csr_matrix, random_array
+from scipy.sparse import csr_array, csr_matrix
 from scipy.spatial.distance import cdist
 from sklearn.covariance import shrunk_covariance
 
@@ -67,6 +65,12 @@ SPARSE = [name for name, metric in METRICS.items() if metric.sparse]
 ARRAY_API = [name for name, metric in METRICS.items() if metric.array_api]
 QUADRATIC = ("inner", "sqeuclidean")
 LP = {"manhattan": {}, "chebyshev": {}, "minkowski": {"p": 3}}
+
+
+@pytest.fixture(params=["numpy", "array_api_strict", "torch"])
+def library(request):
+    """Return an array library, if it is installed."""
+    return pytest.importorskip(request.param)
 
 
 def two_spaces(dtype=np.float64, *, n_samples=25, n_anchors=20, n_features=7, offset=0):
@@ -400,7 +404,7 @@ def test_constant_rows(dtype, value):
     assert_array_equal(np.delete(actual, 3, 0), np.delete(expected, 3, 0))
 
 
-@pytest.mark.parametrize("name", ["cosine", "angular", "change_of_basis"])
+@pytest.mark.parametrize("name", ["cosine", "angular", "inner", "change_of_basis"])
 def test_all_anchors_zero(name):
     """Anchors that are all zero are refused."""
     with pytest.raises(ValueError, match=f"{name}.*not zero"):
@@ -647,14 +651,13 @@ def test_layer_normalize_of_constant_rows(n_features, value):
     assert_array_equal(layer_normalize(X), 0)
 
 
-@pytest.mark.parametrize("make", [np.asarray, torch.asarray, array_api_strict.asarray])
 @pytest.mark.parametrize("function", [layer_normalize, l2_normalize])
-def test_normalisations_in_any_library(function, make):
+def test_normalisations_in_any_library(function, library):
     """Both normalisations have the same values in every array library."""
     X, _ = two_spaces()
     X[2] = 0
-    actual = function(make(X))
-    assert type(actual) is type(make(X))
+    actual = function(library.asarray(X))
+    assert type(actual) is type(library.asarray(X))
     assert_allclose(np.from_dlpack(actual), function(X), rtol=0, atol=16 * EPS)
 
 
@@ -673,12 +676,10 @@ def test_l2_normalize(scale):
 
 
 def sparse_spaces(dtype=np.float64):
-    """Rows and anchors, mostly zero, that share three rows."""
-    rng = np.random.default_rng(1)
-    X = random_array((25, 7), density=0.4, format="csr", dtype=dtype, rng=rng)
-    anchors = random_array((12, 7), density=0.5, format="csr", dtype=dtype, rng=rng)
-    first = csr_array(([1], ([0], [0])), shape=(1, 7), dtype=dtype).toarray()
-    X, anchors = X.toarray() + first, anchors.toarray() + first
+    """Rows and anchors, mostly zero but never all, that share three rows."""
+    X, anchors = two_spaces(dtype)
+    X, anchors = np.maximum(X, 0), np.maximum(anchors, 0)
+    X[:, 0], anchors[:, 0] = 1, 2
     X[:3] = anchors[:3]
     return X, anchors
 
@@ -726,7 +727,6 @@ def test_sparse_rows_are_refused(name, make):
         values_of(name, make(X), make(anchors))
 
 
-@pytest.mark.parametrize("library", [array_api_strict, torch])
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 1e-5)])
 @pytest.mark.parametrize("name", ARRAY_API)
 def test_array_api(name, dtype, rtol, library):
@@ -742,7 +742,6 @@ def test_array_api(name, dtype, rtol, library):
     assert_allclose(np.from_dlpack(actual), expected, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("library", [array_api_strict, torch])
 @pytest.mark.parametrize("name", ["cosine", "angular", "correlation"])
 def test_array_api_rows_without_direction(name, library):
     """Zero rows are treated alike in every library, and so are zero anchors."""
@@ -872,8 +871,7 @@ def test_fitted_invariances(name):
     """With default parameters and anchors in general position, all is kept."""
     metric = METRICS[name]
     kept = metric.invariances_of(metric.fit(two_spaces()[1]))
-    more = {"orthogonal"} if name == "minkowski" else set()  # of order 2 by default
-    assert kept == metric.invariances | more
+    assert kept == metric.invariances
 
 
 @pytest.mark.parametrize(

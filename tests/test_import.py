@@ -1,0 +1,44 @@
+"""What an import costs: nothing beyond what scikit-learn loads itself.
+
+The time that it takes is printed by ``examples/benchmarks/import_time.py``.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+# the parts of scikit-learn that the package builds on
+SCIKIT_LEARN = [
+    "cluster",
+    "frozen",
+    "metrics",
+    "pipeline",
+    "preprocessing",
+    "utils.parallel",
+]
+
+
+def loaded_by(*modules):
+    """Names of all modules that a fresh interpreter has after some imports."""
+    statements = "; ".join(f"import {module}" for module in modules)
+    code = f"import sys; {statements}; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    return set(subprocess.check_output(command, text=True).split())
+
+
+@pytest.mark.parametrize(
+    "module", ["torch", "skorch", "matplotlib", "numba", "array_api_compat", "pytest"]
+)
+def test_nothing_heavy_is_loaded(module):
+    """Optional packages wait until they are used."""
+    assert module not in loaded_by("skinvariant")
+
+
+def test_nothing_is_loaded_but_our_own_modules_and_scikit_learn():
+    """So an import takes what scikit-learn's own takes, and our few files."""
+    theirs = loaded_by(*(f"sklearn.{part}" for part in SCIKIT_LEARN))
+    added = loaded_by("skinvariant") - theirs
+    ours = {name for name in added if name.split(".")[0] == "skinvariant"}
+    assert len(ours) >= 6
+    assert added == ours

@@ -1,0 +1,103 @@
+"""The public list equals what is defined, and all of it is documented."""
+
+import importlib
+import inspect
+
+import pytest
+
+import skinvariant
+from skinvariant import InvariantAggregator, RelativeProjector
+
+MODULES = [
+    "skinvariant",
+    "skinvariant.anchors",
+    "skinvariant.datasets",
+    "skinvariant.metrics",
+    "skinvariant.stitching",
+]
+# numpydoc's checks that do not hold here, each with its reason
+NOT_ASKED = {
+    "EX01",  # methods are shown in their class's example
+    "GL01",  # text may start on the line of the quotes
+    "GL08",  # dunder methods
+    "RT03",  # a named return value speaks for itself
+    "SA01",  # a See Also only where there is something to see
+    "SA04",
+    "ES01",  # an extended summary only where there is more to say
+    "PR06",  # "array-like of shape" is scikit-learn's language
+    "SS05",  # the names of some metrics end on an s
+    "SS06",
+}
+
+
+def defined_in(module):
+    """Public functions and classes whose home is this module."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__ == module.__name__
+    }
+
+
+@pytest.mark.parametrize("name", MODULES[1:])
+def test_what_is_public_is_listed_and_what_is_listed_exists(name):
+    """Both ways; constants are listed by hand, so they must exist."""
+    module = importlib.import_module(name)
+    assert defined_in(module) <= set(module.__all__)
+    for member in module.__all__:
+        assert hasattr(module, member)
+        value = getattr(module, member)
+        if callable(value):
+            assert value.__module__ == name
+
+
+def test_the_package_lists_its_names_and_nothing_else():
+    """All names, importable from the top, and no others."""
+    assert skinvariant.__all__ == ["InvariantAggregator", "RelativeProjector", "stitch"]
+    listed = {
+        name
+        for name, value in vars(skinvariant).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert listed == set(skinvariant.__all__)
+
+
+def test_the_version_is_the_installed_one():
+    """One version in one place."""
+    from importlib.metadata import version
+
+    assert skinvariant.__version__ == version("skinvariant")
+
+
+def public_names():
+    """Every public function, class and method of its own, by full name."""
+    for name in MODULES[1:]:
+        module = importlib.import_module(name)
+        for member in module.__all__:
+            if callable(getattr(module, member)):
+                yield f"{name}.{member}"
+    for estimator in (RelativeProjector, InvariantAggregator):
+        yield f"skinvariant.{estimator.__name__}"
+        for method in ("fit", "transform", "rebase", "get_feature_names_out"):
+            yield f"skinvariant.{estimator.__name__}.{method}"
+
+
+@pytest.mark.parametrize("name", sorted(public_names()))
+def test_docstrings_are_numpydoc(name):
+    """Every parameter described, in scikit-learn's language, by numpydoc's checks."""
+    validate = pytest.importorskip("numpydoc.validate").validate
+    errors = {
+        code: text for code, text in validate(name)["errors"] if code not in NOT_ASKED
+    }
+    assert not errors
+
+
+@pytest.mark.parametrize("estimator", [RelativeProjector, InvariantAggregator])
+def test_constructors_are_those_of_the_design(estimator):
+    """The number of anchors is positional, everything else by keyword."""
+    parameters = list(inspect.signature(estimator).parameters.values())
+    assert parameters[0].name == "n_anchors"
+    assert parameters[0].default == 300
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters[1:])
