@@ -194,9 +194,8 @@ class InvariantAggregator(RelativeTransformer):
         if aggregation is _mean:
             weights = weights / weights.mean()
         if aggregation in (_sum, _mean):
-            closer = [
-                metric.larger_is_closer for metric, _ in self._metrics_and_params()
-            ]
+            pairs = self._fitted_pairs()
+            closer = [metric.larger_is_closer for metric, _ in pairs]
             weights = np.where(closer, weights, -weights)
         if not (weights == 1).all():
             spaces = [
@@ -222,4 +221,4 @@ class InvariantAggregator(RelativeTransformer):
         return [f"{name.strip('<>')}{i}" for i in range(self._n_features_out)]
 
     def _first_name(self):
-        return self._metrics_and_params()[0][0].name
+        return self._fitted_pairs()[0][0].name

@@ -29,6 +29,7 @@ from skinvariant._validation import (
 )
 from skinvariant.anchors import choose_anchors
 from skinvariant.metrics import (
+    METRICS,
     TRANSFORMATIONS,
     get_metric,
     l2_normalize,
@@ -123,6 +124,7 @@ _POST = {
     "layer": FunctionTransformer(layer_normalize),
     "standardize": StandardScaler(),
 }
+_SCALE_FREE = (l2_normalize, layer_normalize)
 
 
 def _transformer(name, option, choices):
@@ -216,12 +218,18 @@ class RelativeTransformer(
             If a parameter or the input is not as documented.
         """
         pairs = self._metrics_and_params()
-        X = self._validate(X, pairs, reset=True)
+        pre = _transformer("pre", self.pre, _PRE)
+        X = self._validate(X, pairs, pre, reset=True)
         indices = choose_anchors(self.anchors, X, y, self.n_anchors, self.random_state)
+        # registered metrics by name: functions are no state
+        self._metrics = [
+            (metric.name if METRICS.get(metric.name) is metric else metric, params)
+            for metric, params in pairs
+        ]
         xp = namespace(X)
         on = {} if xp is np else {"device": X.device}
         self.anchor_indices_ = xp.asarray(indices, **on)
-        mapped = self._set_space(take_rows(X, indices), pairs)
+        mapped = self._set_space(take_rows(X, indices), pairs, pre)
         with warnings.catch_warnings():  # of undefined rows transform tells
             warnings.filterwarnings("ignore", ".* is undefined for .* rows")
             self._set_post(mapped, pairs)
@@ -248,7 +256,7 @@ class RelativeTransformer(
             the dtype.
         """
         check_is_fitted(self)
-        X = self._validate(X, self._metrics_and_params(), reset=False)
+        X = self._validate(X, self._fitted_pairs(), self.pre_, reset=False)
         self._check_library(X)
         xp = namespace(X)
         dtype = X.dtype if X.dtype in (xp.float32, xp.float64) else xp.float64
@@ -295,15 +303,16 @@ class RelativeTransformer(
         """
         check_is_fitted(self)
         new = copy.copy(self)
-        pairs = new._metrics_and_params()
-        anchors = new._validate(anchors, pairs, reset=True)
+        pairs = self._fitted_pairs()
+        pre = None if self.pre_ is None else clone(self.pre_)
+        anchors = new._validate(anchors, pairs, pre, reset=True)
         if anchors.shape[0] != self.anchors_.shape[0]:
             raise ValueError(
                 f"{type(self).__name__}.rebase needs the same anchors in the new "
                 f"space: {self.anchors_.shape[0]} rows, in the same order; got "
                 f"{anchors.shape[0]} rows"
             )
-        new._set_space(_copied(anchors), pairs)
+        new._set_space(_copied(anchors), pairs, pre)
         return new
 
     def get_feature_names_out(self, input_features=None):
@@ -329,7 +338,7 @@ class RelativeTransformer(
         anchors = [f"anchor{int(index)}" for index in self.anchor_indices_]
         names = []
         for (metric, _), post, width in zip(
-            self._metrics_and_params(), self._posts, self._widths, strict=True
+            self._fitted_pairs(), self._posts, self._widths, strict=True
         ):
             if width == len(anchors):
                 own = anchors
@@ -349,12 +358,12 @@ class RelativeTransformer(
         """
         check_is_fitted(self)
         left = _left_by(self.pre_)
-        removes_scale = isinstance(self.post, str) and self.post in ("layer", "l2")
         held = set(left)
-        pairs = self._metrics_and_params()
-        for (metric, _), fitted in zip(pairs, self._fitted_metrics, strict=True):
+        for (metric, _), fitted, post in zip(
+            self._fitted_pairs(), self._fitted_metrics, self._posts, strict=True
+        ):
             own = {None} | metric.invariances_of(fitted)
-            if metric.homogeneous and removes_scale:
+            if metric.homogeneous and getattr(post, "func", None) in _SCALE_FREE:
                 own.add("isotropic_scaling")
             held &= {name for name, rest in left.items() if rest in own}
         return frozenset(held)
@@ -381,7 +390,11 @@ class RelativeTransformer(
         )
         return tags
 
-    def _validate(self, X, pairs, *, reset):
+    def _fitted_pairs(self):
+        """Return metrics and parameters as they were at fit."""
+        return [(get_metric(metric), params) for metric, params in self._metrics]
+
+    def _validate(self, X, pairs, pre, *, reset):
         """Validate rows or anchors; ints and narrow floats are widened by block."""
         if issparse(X):
             for metric, _ in pairs:
@@ -390,7 +403,6 @@ class RelativeTransformer(
                         f"metric {metric.name!r} does not take sparse input, since it "
                         "would have to make it dense: use X.toarray() or another metric"
                     )
-            pre = _transformer("pre", self.pre, _PRE)
             if pre is not None and not get_tags(pre).input_tags.sparse:
                 raise TypeError(
                     f"pre={self.pre!r} does not take sparse input, since it would have "
@@ -420,10 +432,9 @@ class RelativeTransformer(
         )
 
     @np.errstate(all="ignore")
-    def _set_space(self, anchors, pairs):
+    def _set_space(self, anchors, pairs, pre):
         """Store anchors and what follows from them; return them after `pre`."""
         self.anchors_ = as_float(anchors)
-        pre = _transformer("pre", self.pre, _PRE)
         self.pre_ = None if pre is None else pre.fit(_copied(self.anchors_))
         mapped = self._apply_pre(self.anchors_)
         self._fitted_metrics = [metric.fit(mapped, params) for metric, params in pairs]
@@ -456,10 +467,9 @@ class RelativeTransformer(
     def _project(self, X):
         """Rows to output, without checks: what is not finite is found afterwards."""
         X = self._apply_pre(X)
-        pairs = self._metrics_and_params()
         spaces = []
         for (metric, _), fitted, post in zip(
-            pairs, self._fitted_metrics, self._posts, strict=True
+            self._fitted_pairs(), self._fitted_metrics, self._posts, strict=True
         ):
             values = metric.transform(X, fitted)
             spaces.append(values if post is None else post.transform(values))

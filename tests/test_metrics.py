@@ -678,7 +678,7 @@ def test_l2_normalize(scale):
 def sparse_spaces(dtype=np.float64):
     """Rows and anchors, mostly zero but never all, that share three rows."""
     X, anchors = two_spaces(dtype)
-    X, anchors = np.maximum(X, 0), np.maximum(anchors, 0)
+    X, anchors = X * (np.abs(X) > 0.7), anchors * (np.abs(anchors) > 0.7)
     X[:, 0], anchors[:, 0] = 1, 2
     X[:3] = anchors[:3]
     return X, anchors
@@ -727,6 +727,7 @@ def test_sparse_rows_are_refused(name, make):
         values_of(name, make(X), make(anchors))
 
 
+@pytest.mark.parametrize("library", ["array_api_strict", "torch"], indirect=True)
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 1e-5)])
 @pytest.mark.parametrize("name", ARRAY_API)
 def test_array_api(name, dtype, rtol, library):
@@ -835,6 +836,7 @@ def test_invariances_are_closed(some, others):
     closed = Metric("own", np.inner, invariances=some).invariances
     assert isinstance(closed, frozenset)
     assert some <= closed <= set(TRANSFORMATIONS)
+    assert ("affine" in closed) == ({"linear", "translation"} <= closed)
     assert Metric("own", np.inner, invariances=closed).invariances == closed
     assert closed <= Metric("own", np.inner, invariances=some | others).invariances
 

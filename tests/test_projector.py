@@ -227,6 +227,18 @@ def test_rebase_names_both_numbers(X):
         projector.rebase(X[:19])
 
 
+def test_parameters_set_after_fit_wait_for_the_next_fit(X):
+    """A fitted projector stays what it was fitted as, also through rebase."""
+    projector = RelativeProjector(20, pre="center", post="l2", random_state=0).fit(X)
+    before, promised = projector.transform(X), projector.invariances_
+    projector.set_params(metric="euclidean", pre=None, post=None)
+    rebased = projector.rebase(X[projector.anchor_indices_])
+    for fitted in (projector, rebased):
+        np.testing.assert_array_equal(fitted.transform(X), before)
+        assert fitted.invariances_ == promised
+        assert fitted.get_feature_names_out()[0].startswith("cosine")
+
+
 def test_rebase_needs_a_fitted_estimator(X):
     """As everything else does."""
     with pytest.raises(NotFittedError):

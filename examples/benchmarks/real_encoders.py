@@ -25,19 +25,18 @@ ARCHIVES = {
 }
 
 
-def projecting_steps(indices):
-    """Every single metric of the default product, and the product."""
+def methods(indices):
+    """Every projecting step, with the inverse regularisation C of the head on it."""
+    metrics = InvariantAggregator().metrics
     single = {
-        metric: RelativeProjector(anchors=indices, metric=metric, post="layer")
-        for metric in InvariantAggregator().metrics
+        metric: (RelativeProjector(anchors=indices, metric=metric, post="layer"), 0.01)
+        for metric in metrics
     }
     return {
-        "cosine, as it is": RelativeProjector(anchors=indices),
+        "cosine, no post": (RelativeProjector(anchors=indices), 1.0),
         **single,
-        "product": InvariantAggregator(anchors=indices, n_jobs=2),
-        "product, centred": InvariantAggregator(
-            anchors=indices, pre="center", n_jobs=2
-        ),
+        "product": (InvariantAggregator(anchors=indices), 0.01),
+        "product, centred": (InvariantAggregator(anchors=indices, pre="center"), 0.01),
     }
 
 
@@ -106,17 +105,16 @@ def main(n_seeds):
     for data, archive in ARCHIVES.items():
         spaces, y_train, y_test = load(folder / archive)
         report(f"{data}: absolute", absolute_matrix(spaces, y_train, y_test), spaces)
-        for C in (1.0, 0.01):
-            for name in projecting_steps(None):
-                start = time.perf_counter()
-                matrices = []
-                for seed in range(n_seeds):
-                    order = np.random.default_rng(seed).permutation(len(y_train))
-                    step = projecting_steps(order[:300])[name]
-                    matrices.append(stitched_matrix(step, spaces, y_train, y_test, C))
-                title = f"{data}: {name}, C={C}, {n_seeds} seeds"
-                report(title, np.mean(matrices, axis=0), spaces)
-                print(f"  {time.perf_counter() - start:.0f} s", flush=True)
+        for name in methods(None):
+            start = time.perf_counter()
+            matrices = []
+            for seed in range(n_seeds):
+                order = np.random.default_rng(seed).permutation(len(y_train))
+                step, C = methods(order[:300])[name]
+                matrices.append(stitched_matrix(step, spaces, y_train, y_test, C))
+            title = f"{data}: {name}, {C=}, {n_seeds} seeds"
+            report(title, np.mean(matrices, axis=0), spaces)
+            print(f"  {time.perf_counter() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
