@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from sklearn import get_config
 from sklearn.base import (
     BaseEstimator,
@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from skinvariant._validation import (
     as_dtype,
     as_float,
+    canonical,
     check_choice,
     namespace,
     take_rows,
@@ -265,8 +266,7 @@ class RelativeTransformer(
         batches = list(gen_batches(X.shape[0], self._block_rows(X)))
 
         def project(rows):
-            block = as_float(X[rows] if issparse(X) else X[rows, :])
-            output[rows, :] = as_dtype(self._project(block), dtype)
+            output[rows, :] = as_dtype(self._project(self._block(X, rows)), dtype)
 
         if len(batches) == 1 or xp is not np:
             for rows in batches:
@@ -434,7 +434,7 @@ class RelativeTransformer(
     @np.errstate(all="ignore")
     def _set_space(self, anchors, pairs, pre):
         """Store anchors and what follows from them; return them after `pre`."""
-        self.anchors_ = as_float(anchors)
+        self.anchors_ = as_float(canonical(anchors))
         self.pre_ = None if pre is None else pre.fit(_copied(self.anchors_))
         mapped = self._apply_pre(self.anchors_)
         self._fitted_metrics = [metric.fit(mapped, params) for metric, params in pairs]
@@ -475,11 +475,19 @@ class RelativeTransformer(
             spaces.append(values if post is None else post.transform(values))
         return self._combine(spaces)
 
+    def _block(self, X, rows):
+        """Return some rows, dense or CSR as the anchors are."""
+        block = X[rows] if issparse(X) else X[rows, :]
+        if issparse(self.anchors_):
+            return as_float(canonical(csr_array(block)))
+        return as_float(block.toarray() if issparse(block) else block)
+
     def _block_rows(self, X):
         """How many rows to project at once, a matter of memory alone."""
         mine = _BLOCK_MIB if namespace(X) is np else _BLOCK_MIB_ARRAY_API
         limit = min(mine, get_config()["working_memory"]) * 2**20
-        width = X.nnz / X.shape[0] if issparse(X) else X.shape[1]
+        sparse = issparse(X) and issparse(self.anchors_)
+        width = X.nnz / X.shape[0] if sparse else X.shape[1]
         relative = self.anchors_.shape[0] * len(self._fitted_metrics)
         return max(1, int(limit / (8 * 4 * (width + relative + 1))))
 

@@ -1,7 +1,9 @@
 """Checks and small array helpers shared by the modules of this package."""
 
+from numbers import Integral
+
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 
 
 def namespace(X):
@@ -52,9 +54,10 @@ def to_numpy(array):
     """
     if issparse(array):
         return array
-    if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):
+    try:
         return np.asarray(array)
-    return np.from_dlpack(array, device="cpu")
+    except (RuntimeError, TypeError):  # on another device
+        return np.from_dlpack(array, device="cpu")
 
 
 def astype(X, dtype):
@@ -123,10 +126,30 @@ def as_dtype(values, dtype):
     if not bool(xp.all(xp.isfinite(values))):
         raise ValueError(
             f"a relative value is not finite in {dtype}: rescale the space, whose "
-            "values are too large for this metric and dtype, or look at a metric, pre "
-            "or post of your own"
+            "values are too large or too small for this metric and dtype, or look at a "
+            "metric, pre or post of your own"
         )
     return values
+
+
+def canonical(X):
+    """Return a CSR copy without duplicate or unsorted entries; dense arrays as is.
+
+    Parameters
+    ----------
+    X : ndarray, sparse matrix or array API array
+        Rows.
+
+    Returns
+    -------
+    same type as `X`, csr_array if sparse
+        The same values.
+    """
+    if not issparse(X):
+        return X
+    X = csr_array(X, copy=True)
+    X.sum_duplicates()
+    return X
 
 
 def take_rows(X, indices):
@@ -210,7 +233,8 @@ def check_number(name, value, kind, low, high=np.inf):
     ValueError
         If it is out of bounds or NaN.
     """
-    wanted = f"{name} must be an {kind.__name__.lower()} number in [{low}, {high}]"
+    noun = "an integer" if kind is Integral else "a real number"
+    wanted = f"{name} must be {noun} in [{low}, {high}]"
     if not isinstance(value, kind) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{wanted}; got {value!r} of type {type(value).__name__}")
     if not low <= value <= high:

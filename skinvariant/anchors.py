@@ -9,12 +9,19 @@ import warnings
 from numbers import Integral
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_consistent_length, check_random_state, resample
 from sklearn.utils.multiclass import type_of_target
 
-from skinvariant._validation import check_choice, check_indices, check_number, to_numpy
+from skinvariant._validation import (
+    as_float,
+    check_choice,
+    check_indices,
+    check_number,
+    to_numpy,
+)
 
 __all__ = [
     "STRATEGIES",
@@ -116,6 +123,15 @@ def stratified_anchors(X, y, n_anchors=300, random_state=None):
     )
 
 
+def _around_origin(X):
+    """Shift and scale a space, so that Euclidean distances keep their digits."""
+    X = as_float(to_numpy(X))
+    if not issparse(X):
+        X = X - X.mean(axis=0)
+    peak = abs(X).max()
+    return X / peak if peak > 0 else X
+
+
 def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
     """Choose the real rows nearest to the centres of k-means clusters.
 
@@ -152,7 +168,7 @@ def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
     >>> sorted(kmeans_anchors(X, n_anchors=2, random_state=0).tolist())
     [1, 4]
     """
-    X = to_numpy(X)
+    X = _around_origin(X)
     random_state = check_random_state(random_state)
     kmeans = KMeans(n_anchors, n_init=1, random_state=random_state).fit(X)
     to_centre = np.empty(X.shape[0])
@@ -205,7 +221,7 @@ def farthest_anchors(X, y=None, n_anchors=300, random_state=None):
     >>> sorted(farthest_anchors(X, n_anchors=3, random_state=0).tolist())
     [0, 2, 4]
     """
-    X = to_numpy(X)
+    X = _around_origin(X)
     chosen = [check_random_state(random_state).randint(X.shape[0])]
     distance = np.full(X.shape[0], np.inf)
     while len(chosen) < n_anchors:
@@ -294,13 +310,13 @@ def choose_anchors(anchors, X, y=None, n_anchors=300, random_state=None):
     """
     n_samples = X.shape[0]
     check_number("n_anchors", n_anchors, Integral, 1)
-    if not isinstance(anchors, str) and not callable(anchors):
-        return check_indices(anchors, n_samples, source="anchors")
     strategy = anchors
-    if isinstance(anchors, str):
+    if isinstance(anchors, str) or (np.ndim(anchors) == 0 and not callable(anchors)):
         strategy = check_choice(
             "anchors", anchors, STRATEGIES, or_else="row indices, or a callable"
         )
+    if not callable(strategy):
+        return check_indices(anchors, n_samples, source="anchors")
     if n_anchors > n_samples and anchors != "all":
         warnings.warn(
             f"n_anchors={n_anchors} is more than n_samples={n_samples}: "

@@ -45,6 +45,27 @@ def _draw_matrix(name, n, n_out, random_state):
     return np.eye(n)  # a translation
 
 
+def _check_relation(transformation, n_features, n_features_b):
+    """Return the names of the transformations and the width of the second space."""
+    alone = isinstance(transformation, str) or not np.iterable(transformation)
+    names = (transformation,) if alone else tuple(transformation)
+    if not names:
+        raise ValueError("transformation must name at least one class; got []")
+    for name in names:
+        check_choice(
+            "transformation", name, dict.fromkeys(TRANSFORMATIONS), or_else="several"
+        )
+    check_number("n_features", n_features, Integral, 1)
+    n_out = n_features if n_features_b is None else n_features_b
+    check_number("n_features_b", n_out, Integral, n_features)
+    if n_out > n_features and not set(names) & set(_WIDENING):
+        raise ValueError(
+            f"n_features_b={n_out} is more than n_features={n_features}, which takes "
+            f"one of {_WIDENING}; got transformation={transformation!r}"
+        )
+    return names, n_out
+
+
 def make_related_spaces(
     n_samples=200,
     n_features=8,
@@ -107,25 +128,10 @@ def make_related_spaces(
     >>> bool(np.allclose(spaces.matrix @ spaces.matrix.T, np.eye(8)))
     True
     """
-    for name, value in (
-        ("n_samples", n_samples),
-        ("n_features", n_features),
-        ("n_classes", n_classes),
-    ):
-        check_number(name, value, Integral, 1)
-    check_number("noise", noise, Real, 0)
-    names = [transformation] if isinstance(transformation, str) else transformation
-    for name in names:
-        check_choice(
-            "transformation", name, dict.fromkeys(TRANSFORMATIONS), or_else="several"
-        )
-    n_out = n_features if n_features_b is None else n_features_b
-    check_number("n_features_b", n_out, Integral, n_features)
-    if n_out > n_features and not set(names) & set(_WIDENING):
-        raise ValueError(
-            f"n_features_b={n_out} is more than n_features={n_features}, which takes "
-            f"one of {_WIDENING}; got transformation={transformation!r}"
-        )
+    check_number("n_samples", n_samples, Integral, 1)
+    check_number("n_classes", n_classes, Integral, 1)
+    check_number("noise", noise, Real, 0, np.finfo(float).max)
+    names, n_out = _check_relation(transformation, n_features, n_features_b)
     random_state = check_random_state(random_state)
     X_a, y = make_blobs(
         n_samples,

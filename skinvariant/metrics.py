@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
-from scipy.sparse import csr_array, diags_array, issparse
+from scipy.sparse import csr_array, issparse
 from scipy.spatial.distance import cdist
 from sklearn.metrics.pairwise import manhattan_distances
 from sklearn.utils import check_array
@@ -26,9 +26,11 @@ from skinvariant._validation import (
     as_dtype,
     as_float,
     astype,
+    canonical,
     check_choice,
     check_number,
     namespace,
+    take_rows,
 )
 
 __all__ = [
@@ -64,7 +66,7 @@ TRANSFORMATIONS = (
     "affine",
 )
 
-# what invariance to one class includes; affine maps are linear maps and translations
+# what invariance to one class includes
 _INCLUDES = {
     "affine": {"linear", "translation"},
     "linear": {"orthogonal", "axis_scaling"},
@@ -90,6 +92,8 @@ def _with_included(classes):
         )
     for _ in TRANSFORMATIONS:
         found.update(*(_INCLUDES.get(name, ()) for name in found))
+        if {"orthogonal", "axis_scaling"} <= found:  # by the SVD
+            found.add("linear")
         if {"linear", "translation"} <= found:
             found.add("affine")
     return frozenset(found)
@@ -183,6 +187,8 @@ class Metric:
         params = dict(params or {})
         try:
             inspect.signature(self.function).bind(None, None, **params)
+        except ValueError:  # a builtin without a signature: its call will tell
+            pass
         except TypeError as error:
             raise TypeError(
                 f"metric {self.name!r} does not take metric_params={params}: {error}"
@@ -269,11 +275,24 @@ def _pairwise(name, X, anchors, **params):
     checks = {"accept_sparse": "csr" if metric.sparse else False}
     X = as_float(check_array(X, input_name="X", **checks))
     anchors = as_float(check_array(anchors, input_name="anchors", **checks))
+    xp = namespace(X)
+    if xp is not namespace(anchors):
+        raise TypeError(
+            "X and anchors must be arrays of one library; got "
+            f"{type(X).__module__} and {type(anchors).__module__}"
+        )
+    if xp is not np and not metric.array_api:
+        raise TypeError(
+            f"metric {name!r} needs NumPy input; got {type(X).__module__}."
+            f"{type(X).__name__}"
+        )
     if X.shape[1] != anchors.shape[1]:
         raise ValueError(
             "X and anchors must have the same number of features; "
             f"got {X.shape[1]} and {anchors.shape[1]}"
         )
+    if issparse(X) or issparse(anchors):
+        X, anchors = canonical(csr_array(X)), canonical(csr_array(anchors))
     with np.errstate(all="ignore"):
         values = metric.transform(X, metric.fit(anchors, params))
     return as_dtype(values, X.dtype)
@@ -301,36 +320,62 @@ def _sum_of_squares(X):
     return namespace(X).sum(X * X, axis=1)
 
 
-def _directions(X, *, centre=False):
+def _row_peaks(X):
+    """Largest absolute entry of each row, as a column."""
+    if issparse(X):
+        return abs(X).max(axis=1).todense().reshape(-1, 1)
+    xp = namespace(X)
+    return xp.max(xp.abs(X), axis=1, keepdims=True)
+
+
+def _divide_rows(X, column):
+    """Divide each row by an entry of a column, 0 counting as 1."""
+    xp = namespace(X)
+    column = xp.where(column > 0, column, xp.ones_like(column))
+    if not issparse(X):
+        return X / column
+    values = X.data / np.repeat(column[:, 0], np.diff(X.indptr))
+    return csr_array((values, X.indices, X.indptr), shape=X.shape)
+
+
+def _directions(X):
     """Rows scaled to norm 1, and which of them have a direction at all.
 
     Rows are divided by their largest entry first, so that no scale is lost.
     """
+    peak = _row_peaks(X)
+    X = _divide_rows(X, peak)
+    norm = namespace(X).sqrt(_sum_of_squares(X))[:, None]
+    return _divide_rows(X, norm), peak[:, 0] > 0
+
+
+def _centred_directions(X, eps):
+    """Rows minus their mean, scaled to norm 1, in float64.
+
+    Those that vary by rounding alone, in units of `eps`, become 0: they have none.
+    """
     xp = namespace(X)
-    if issparse(X):
-        peak = np.asarray(abs(X).max(axis=1).todense()).reshape(-1, 1)
-    else:
-        peak = xp.max(xp.abs(X), axis=1, keepdims=True)
-    scale = xp.where(peak > 0, peak, xp.ones_like(peak))
-    X = diags_array(1 / scale[:, 0]) @ X if issparse(X) else X / scale
-    if centre:
-        X = X - xp.mean(X, axis=1, keepdims=True)
-        varies = xp.max(xp.abs(X), axis=1, keepdims=True)
-        constant = varies <= _ROUNDINGS * xp.finfo(X.dtype).eps
-        X = xp.where(constant, xp.zeros_like(X), X)
-        X, _ = _directions(X)
-        return X, ~constant[:, 0] & (peak[:, 0] > 0)
-    norm = xp.sqrt(_sum_of_squares(X))[:, None]
-    norm = xp.where(norm > 0, norm, xp.ones_like(norm))
-    X = diags_array(1 / norm[:, 0]) @ X if issparse(X) else X / norm
-    return X, peak[:, 0] > 0
+    X = astype(X, xp.float64)
+    X = _divide_rows(X, _row_peaks(X))
+    X = X - xp.mean(X, axis=1, keepdims=True)
+    constant = _row_peaks(X) <= _ROUNDINGS * eps
+    return _directions(xp.where(constant, xp.zeros_like(X), X))
 
 
-def _anchor_directions(anchors, name, *, centre=False):
+def _directions_for(X, name):
+    """Directions as a metric takes them, and the word for rows that have none."""
+    xp = namespace(X)
+    if name == "correlation":
+        return *_centred_directions(X, xp.finfo(xp.float64).eps), "constant"
+    if name == "angular":
+        X = astype(X, xp.float64)
+    return *_directions(X), "zero"
+
+
+def _anchor_directions(anchors, name):
     """Directions of the anchors, of which at least one must have one."""
-    unit, defined = _directions(anchors, centre=centre)
+    unit, defined, what = _directions_for(anchors, name)
     if not bool(namespace(anchors).any(defined)):
-        what = "constant" if centre else "zero"
         raise ValueError(
             f"metric {name!r} needs anchors that are not {what}; got {what} rows only "
             f"(after `pre`, if any): n_samples={anchors.shape[0]}, "
@@ -339,11 +384,10 @@ def _anchor_directions(anchors, name, *, centre=False):
     return unit, defined
 
 
-def _row_directions(X, name, *, centre=False):
+def _row_directions(X, name):
     """Directions of the rows, with a warning where there is none."""
-    unit, defined = _directions(X, centre=centre)
+    unit, defined, what = _directions_for(X, name)
     if not bool(namespace(X).all(defined)):
-        what = "constant" if centre else "zero"
         value = 0.5 if name == "angular" else 0
         warnings.warn(
             f"metric {name!r} is undefined for {what} rows (after `pre`, if any): "
@@ -363,11 +407,11 @@ def _cosine(X, unit_anchors):
 
 
 def _fit_correlation(anchors):
-    return _anchor_directions(anchors, "correlation", centre=True)[:1]
+    return _anchor_directions(anchors, "correlation")[:1]
 
 
 def _correlation(X, unit_anchors):
-    return _product(_row_directions(X, "correlation", centre=True)[0], unit_anchors)
+    return _product(_row_directions(X, "correlation")[0], unit_anchors)
 
 
 def _fit_angular(anchors):
@@ -375,14 +419,19 @@ def _fit_angular(anchors):
     return (*_fit_euclidean(unit), defined)
 
 
-def _angular(X, shift, scale, centred, squares, anchor_defined):
-    # of the chord between unit rows: arccos of the cosine loses half the digits
+def _angular(X, unit_anchors, shift, scale, centred, squares, anchor_defined):
+    # from the chord between unit rows: arccos of the cosine loses half the digits
     unit, defined = _row_directions(X, "angular")
-    chord = _euclidean(unit, shift, scale, centred, squares)
-    xp = namespace(chord)
-    angle = xp.asin(xp.clip(0.5 * chord, 0, 1)) * (2 / np.pi)
+    chords = _euclidean(unit, unit_anchors, shift, scale, centred, squares)
+    xp = namespace(chords)
+    angles = xp.asin(xp.clip(chords / 2, 0, 1)) * (2 / np.pi)
+    opposed = chords > 2 - _CANCELLED  # where the chord to the antipode is exact
+    if bool(xp.any(opposed)):
+        i, j = xp.nonzero(opposed)
+        rest = _distances_by_difference(unit, -unit_anchors, i, j)
+        angles[opposed] = 1 - xp.asin(rest / 2) * (2 / np.pi)
     known = defined[:, None] & anchor_defined[None, :]
-    return xp.where(known, angle, xp.full_like(angle, 0.5))
+    return xp.where(known, angles, xp.full_like(angles, 0.5))
 
 
 def _fit_inner(anchors):
@@ -390,66 +439,64 @@ def _fit_inner(anchors):
     return (anchors,)
 
 
-def _fit_euclidean(anchors):
-    """Shift and scale that put the anchors around the origin, and their norms.
+def _power_of_two(peak):
+    """Powers of two next to peaks >= 0: scales that cost no rounding."""
+    xp = namespace(peak)
+    exponent = xp.floor(xp.log2(xp.clip(peak, 1e-300, 1e300)))
+    return 2.0**exponent
 
-    The scale is a power of two, which costs no rounding.
+
+def _fit_euclidean(anchors):
+    """Anchors around the origin, of size about 1, and their squared norms.
+
+    A shift would make sparse anchors dense, so these stay where they are.
     """
     xp = namespace(anchors)
-    if issparse(anchors):  # a shift would make them dense
-        anchors, shift = astype(anchors, np.float64), 0.0
-        peak = abs(anchors).max()
-    else:
-        anchors = astype(anchors, xp.float64)
-        shift = xp.mean(anchors, axis=0)
-        anchors = anchors - shift
-        peak = float(xp.max(xp.abs(anchors)))
-    scale = float(2.0 ** np.floor(np.log2(peak))) if 0 < peak < np.inf else 1.0
-    anchors = anchors / scale
-    return shift, scale, anchors, _sum_of_squares(anchors)
+    anchors = astype(anchors, xp.float64)
+    shift = 0.0 if issparse(anchors) else xp.mean(anchors, axis=0)
+    centred = anchors if issparse(anchors) else anchors - shift
+    scale = float(_power_of_two(xp.max(_row_peaks(centred))))
+    centred = centred / scale
+    return anchors, shift, scale, centred, _sum_of_squares(centred)
 
 
-def _squares_by_difference(X, anchors, rows, columns):
-    """Squared distances of chosen pairs, from their differences."""
+def _distances_by_difference(X, anchors, rows, columns):
+    """Euclidean distances of chosen pairs, from their differences, at any scale."""
     xp = namespace(X)
     step = max(1, _BATCH // X.shape[1])
     parts = []
     for start in range(0, rows.shape[0], step):
         chosen = slice(start, min(start + step, rows.shape[0]))
-        if issparse(X):
-            difference = X[rows[chosen]] - anchors[columns[chosen]]
-        else:
-            difference = xp.take(X, rows[chosen], axis=0)
-            difference = difference - xp.take(anchors, columns[chosen], axis=0)
-        parts.append(_sum_of_squares(difference))
+        gap = take_rows(X, rows[chosen]) - take_rows(anchors, columns[chosen])
+        peak = _row_peaks(gap)
+        squares = _sum_of_squares(_divide_rows(gap, peak))
+        parts.append(peak[:, 0] * xp.sqrt(squares))
     return xp.concat(parts)
 
 
-def _scaled_squares(X, shift, scale, centred, squares):
-    """Squared Euclidean distances in units of `scale`, in float64.
+def _euclidean(X, anchors, shift, scale, centred, squares):
+    """Euclidean distances in float64, by one matrix product.
 
-    By the expansion into norms and inner products, which is one matrix product;
-    where it cancels, from the differences.
+    That is the expansion into norms and inner products, each row in units of its own
+    scale; pairs for which it cancels are subtracted instead.
     """
     xp = namespace(X)
-    X = astype(X, xp.float64)
-    X = (X if issparse(X) else X - shift) / scale
-    norms = _sum_of_squares(X)[:, None] + squares[None, :]
-    distances = norms - 2 * _product(X, centred)
-    cancelled = distances <= _CANCELLED * norms
+    rows = astype(X, xp.float64)
+    X = rows if issparse(rows) else rows - shift
+    scales = xp.clip(_power_of_two(_row_peaks(X)), scale, None)
+    X, ratio = _divide_rows(X, scales), scale / scales
+    norms = _sum_of_squares(X)[:, None] + ratio**2 * squares[None, :]
+    expanded = norms - 2 * ratio * _product(X, centred)
+    cancelled = expanded <= _CANCELLED * norms
+    distances = xp.sqrt(xp.clip(expanded, 0, None)) * scales
     if bool(xp.any(cancelled)):
-        rows, columns = xp.nonzero(cancelled)
-        distances[cancelled] = _squares_by_difference(X, centred, rows, columns)
+        i, j = xp.nonzero(cancelled)
+        distances[cancelled] = _distances_by_difference(rows, anchors, i, j)
     return distances
 
 
-def _sqeuclidean(X, shift, scale, centred, squares):
-    return _scaled_squares(X, shift, scale, centred, squares) * scale * scale
-
-
-def _euclidean(X, shift, scale, centred, squares):
-    distances = _scaled_squares(X, shift, scale, centred, squares)
-    return namespace(X).sqrt(distances) * scale
+def _sqeuclidean(X, *fitted):
+    return _euclidean(X, *fitted) ** 2
 
 
 def _by_anchor(X, anchors, reduce):
@@ -468,7 +515,7 @@ def _fit_lp(anchors):
 def _narrow(X):
     """CSR with 32-bit indices, as scikit-learn's sparse L1 distance needs them."""
     indices, starts = X.indices.astype(np.int32), X.indptr.astype(np.int32)
-    return csr_array((X.data, indices, starts), shape=X.shape)
+    return csr_array((X.data.copy(), indices, starts), shape=X.shape)
 
 
 def _manhattan(X, anchors):
@@ -555,22 +602,25 @@ def whitening(anchors, shrinkage=0.0):
     np.float64(3.0)
     """
     check_number("shrinkage", shrinkage, Real, 0, 1)
+    anchors = as_float(anchors)
     n_anchors, n_features = anchors.shape
     eps = np.finfo(anchors.dtype).eps
     centred = anchors.astype(np.float64)
     mean = centred.mean(axis=0)
-    # equal anchors leave nothing but the rounding of their mean
-    noise = _ROUNDINGS * np.finfo(np.float64).eps * np.abs(mean).max()
     centred = centred - mean
-    peak = np.abs(centred).max()
-    if peak <= noise:
+    # of a constant column nothing is left but the rounding of its mean
+    noise = _ROUNDINGS * np.finfo(np.float64).eps * np.abs(mean)
+    varies = np.abs(centred).max(axis=0) > noise
+    if not varies.any():
         raise ValueError(
             "the covariance of the anchors is zero: they must differ from each other; "
             f"got {n_anchors} equal ones (n_samples={n_anchors})"
         )
-    _, singular, basis = np.linalg.svd(centred / peak, full_matrices=False)
+    peak = np.abs(centred[:, varies]).max()
+    _, singular, axes = np.linalg.svd(centred[:, varies] / peak, full_matrices=False)
     kept = singular > singular[0] * max(anchors.shape) * eps
-    basis = basis[kept]
+    basis = np.zeros((kept.sum(), n_features))
+    basis[:, varies] = axes[kept]
     variances = singular[kept] ** 2 / (n_anchors - 1)
     common = shrinkage * variances.sum() / n_features
     inverse = 1 / np.sqrt((1 - shrinkage) * variances + common)
@@ -590,8 +640,8 @@ def _fit_mahalanobis(anchors, shrinkage=0.0):
     )
 
 
-def _mahalanobis(X, mean, matrix, exact, shift, scale, centred, squares):
-    return _euclidean((X - mean) @ matrix, shift, scale, centred, squares)
+def _mahalanobis(X, mean, matrix, exact, *euclidean):
+    return _euclidean((X - mean) @ matrix, *euclidean)
 
 
 def _mahalanobis_invariances(mean, matrix, exact, *euclidean):
@@ -650,7 +700,8 @@ def layer_normalize(X):
     >>> layer_normalize(np.array([[1.0, 2.0, 3.0], [1e6, 3e6, 5e6]])).round(4).tolist()
     [[-1.2247, 0.0, 1.2247], [-1.2247, 0.0, 1.2247]]
     """
-    return _directions(X, centre=True)[0] * float(np.sqrt(X.shape[1]))
+    unit, _ = _centred_directions(X, namespace(X).finfo(X.dtype).eps)
+    return astype(unit * float(np.sqrt(X.shape[1])), X.dtype)
 
 
 def l2_normalize(X):

@@ -1,5 +1,7 @@
 """Anchors: which rows each strategy chooses, and what it may depend on."""
 
+import re
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -327,7 +329,6 @@ NONSENSE = {
     "too large": ([0, 5, 1, 9], ValueError, r"n_samples - 1 = 4; got \[5, 9\]"),
     "negative": ([0, -1, 1, 2], ValueError, r"n_samples - 1 = 4; got \[-1\]"),
     "2-D": ([[0, 1], [2, 3]], ValueError, r"1-D.*; got shape \(2, 2\)"),
-    "0-D": (3, ValueError, r"1-D.*; got shape \(\)"),
     "none": ([], ValueError, r"non-empty.*; got shape \(0,\)"),
     "a mask": ([True, True, True, True], TypeError, r"flatnonzero.* got dtype bool"),
     "floats": ([0.0, 1.0, 2.0, 3.0], TypeError, r"integer.* got dtype float64"),
@@ -409,3 +410,28 @@ def test_bad_number_of_anchors(anchors, n_anchors, error):
     """The number of anchors is a whole number from 1, and the error repeats it."""
     with pytest.raises(error, match=f"n_anchors must .*got {n_anchors!r}"):
         choose_anchors(anchors, np.zeros((5, 2)), n_anchors=n_anchors)
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1e8, 1), (0, 1e-200), (0, 1e200)])
+def test_farthest_anywhere_and_at_any_scale(offset, scale):
+    """The farthest row is that of exact differences, wherever the origin may be."""
+    X = offset + np.random.default_rng(0).standard_normal((60, 4)) * scale
+    chosen = farthest_anchors(X, n_anchors=10, random_state=0)
+    distance = cdist((X - offset) / scale, (X - offset) / scale)
+    for k in range(1, 10):
+        to_nearest = distance[:, chosen[:k]].min(axis=1)
+        assert to_nearest[chosen[k]] >= to_nearest.max() * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("offset", [0, 1e8])
+def test_kmeans_anywhere(offset):
+    """The row nearest to a centre is that of exact differences."""
+    X = offset + np.array([[0.0], [1.0], [2.0], [50.0], [51.0], [52.0]])
+    assert set(kmeans_anchors(X, n_anchors=2, random_state=0)) == {1, 4}
+
+
+@pytest.mark.parametrize("value", [3, None, "x"])
+def test_anchors_of_no_kind(value):
+    """What is neither strategy nor indices nor callable is repeated in the error."""
+    with pytest.raises((TypeError, ValueError), match=re.escape(f"got {value!r}")):
+        choose_anchors(value, np.zeros((5, 2)))

@@ -1,5 +1,7 @@
 """The generator of related spaces: the relation is the one that it names."""
 
+import re
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -254,3 +256,25 @@ def test_narrow_classes_keep_the_width(transformation):
         make_related_spaces(transformation=transformation, n_features_b=9)
     two = make_related_spaces(transformation=[transformation, "linear"], n_features_b=9)
     assert two.X_b.shape == (200, 9)
+
+
+@pytest.mark.parametrize("transformation", [None, 42, []])
+def test_no_transformation(transformation):
+    """What is no class and no sequence of classes is an error that repeats it."""
+    expected = re.escape(f"got {transformation!r}")
+    with pytest.raises((TypeError, ValueError), match=f"transformation .*{expected}"):
+        make_related_spaces(transformation=transformation)
+
+
+def test_transformations_from_a_generator():
+    """Several classes may come from any iterable: none of them is lost."""
+    names = ["orthogonal", "axis_scaling"]
+    expected = make_related_spaces(transformation=names, random_state=0)
+    actual = make_related_spaces(transformation=iter(names), random_state=0)
+    assert_array_equal(actual.matrix, expected.matrix)
+
+
+def test_infinite_noise():
+    """Noise without bound is refused, as spaces are finite."""
+    with pytest.raises(ValueError, match=r"noise must .* got inf"):
+        make_related_spaces(noise=np.inf)

@@ -963,3 +963,150 @@ def test_get_metric_of_nonsense(nonsense):
     """What is neither name nor metric nor callable is a TypeError."""
     with pytest.raises(TypeError, match=r"metric must be one of .* or a callable; got"):
         get_metric(nonsense)
+
+
+@pytest.mark.parametrize("make", [csr_matrix, csr_array])
+@pytest.mark.parametrize("name", SPARSE)
+def test_sparse_and_dense_rows_together(name, make):
+    """Where only one side is sparse, values are those of two dense sides."""
+    X, anchors = (np.maximum(side, 0) + np.eye(1, 7) for side in two_spaces())
+    expected = values_of(name, X, anchors)
+    atol = 1e-13 * np.abs(expected).max()
+    assert_allclose(values_of(name, make(X), anchors), expected, rtol=0, atol=atol)
+    assert_allclose(values_of(name, X, make(anchors)), expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("make", [csr_matrix, csr_array])
+@pytest.mark.parametrize("name", SPARSE)
+def test_sparse_rows_are_not_changed(name, make):
+    """Unsorted and duplicate entries, and wide indices, are read and left alone."""
+
+    def rows():
+        data, indices = np.array([1.0, 2, 3, 5, 1]), np.array([2, 0, 2, 1, 0])
+        return make((data, indices, np.array([0, 3, 5])), shape=(2, 3))
+
+    X, anchors, dense = rows(), rows(), np.array([[2.0, 0, 4], [1, 5, 0]])
+    expected = values_of(name, dense, dense)
+    assert_allclose(values_of(name, X, anchors), expected, rtol=0, atol=1e-12)
+    assert_allclose(values_of(name, X, X), expected, rtol=0, atol=1e-12)
+    assert_array_equal(X.toarray(), dense)
+    assert_array_equal(anchors.toarray(), dense)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-170, 1e170, 1e200])
+@pytest.mark.parametrize("n_anchors", [1, 5])
+def test_one_anchor_at_any_scale(n_anchors, scale):
+    """The scale of the rows counts also where the anchors have none of their own."""
+    anchors = np.repeat([[0.0, 4.0]], n_anchors, axis=0) * scale
+    actual = values_of("euclidean", np.array([[3.0, 0.0]]) * scale, anchors)
+    assert_allclose(actual, np.full((1, n_anchors), 5 * scale), rtol=1e-14)
+
+
+@pytest.mark.parametrize("far", [1e200, 1e-170])
+def test_rows_of_another_scale_than_the_anchors(far):
+    """A row much larger, or nearer to an anchor, than anchors are to each other."""
+    actual = values_of("euclidean", [[far, 0.0]], [[0.0, 0.0], [0.0, 1.0]])
+    assert_allclose(actual, [[far, max(far, 1.0)]], rtol=1e-14)
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-8, 1e-12, 1e-14])
+def test_near_rows(gap):
+    """Euclidean distances of near rows are those of exact differences."""
+    X, anchors = two_spaces()
+    X = anchors + gap * X[: len(anchors)]
+    gaps = X.astype(np.longdouble) - anchors.astype(np.longdouble)
+    expected = np.sqrt((gaps**2).sum(axis=1)).astype(float)
+    actual = np.diag(values_of("euclidean", X, anchors))
+    assert_allclose(actual, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("gap", [0, 1e-4, 1e-2])
+def test_opposite_rows(gap, dtype, rtol):
+    """Angles near the half circle are as accurate as small ones."""
+    X, anchors = two_spaces(dtype)
+    X = (gap * X[:20] - anchors).astype(dtype)
+    expected = np.diag(angle(X.astype(float), anchors.astype(float)))
+    assert_allclose(np.diag(values_of("angular", X, anchors)), expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("value", [0.1, 123.456, 1e6 + 0.1, 10000.1])
+def test_whitening_of_a_constant_axis(value):
+    """An axis constant in the anchors is dropped, whatever rounding its mean has."""
+    X, anchors = two_spaces()
+    anchors[:, 2] = value
+    _, matrix, full_rank = whitening(anchors)
+    assert not full_rank
+    assert np.abs(matrix).max() < 100
+    rest = np.arange(7) != 2
+    VI = np.linalg.inv(np.cov(anchors[:, rest].T))
+    expected = cdist(X[:, rest], anchors[:, rest], "mahalanobis", VI=VI)
+    assert_allclose(mahalanobis(X, anchors), expected, rtol=1e-10)
+
+
+def test_anchors_that_differ_on_a_small_axis():
+    """Anchors that differ are not taken as equal for a large value on another axis."""
+    anchors = np.array([[1e16, 0.0], [1e16, 1.0]])
+    assert_allclose(mahalanobis(anchors, anchors)[0, 1], np.sqrt(2), rtol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [1e2, 1e3, 1e4])
+def test_float32_far_from_the_origin(offset):
+    """Float32 values are those of the same rows in float64, far from the origin too."""
+    X, anchors = two_spaces(np.float32, offset=offset)
+    x, a = X.astype(float), anchors.astype(float)
+    expected = 1 - cdist(x, a, "correlation")
+    assert_allclose(values_of("correlation", X, anchors), expected, rtol=0, atol=1e-5)
+    assert_allclose(values_of("angular", X, anchors), angle(x, a), rtol=1e-5)
+    standard = (x - x.mean(axis=1)[:, None]) / x.std(axis=1)[:, None]
+    assert_allclose(layer_normalize(X), standard, rtol=0, atol=1e-5)
+
+
+def test_rotations_and_axis_scalings_make_all_linear_maps():
+    """By the SVD every linear map is a rotation, a scaling of axes and a rotation."""
+    metric = Metric("own", np.inner, invariances=["orthogonal", "axis_scaling"])
+    assert "linear" in metric.invariances
+    more = Metric("own", np.inner, invariances={*metric.invariances, "translation"})
+    assert "affine" in more.invariances
+
+
+@pytest.mark.parametrize("function", [max, print])
+def test_callable_without_signature(function):
+    """A callable that Python cannot inspect is not refused for that."""
+    anchors = two_spaces()[1]
+    fitted = get_metric(function).fit(anchors)
+    assert fitted[0] is anchors
+
+
+@pytest.mark.parametrize("name", ["cosine", "angular", "euclidean", "manhattan"])
+@pytest.mark.parametrize("scale", [1e-310, 1e-315])
+def test_sparse_rows_of_the_smallest_scale(name, scale):
+    """Sparse rows below the normal range have the values of dense ones."""
+    X = np.array([[1.0, 2, 0], [0, 0, 3], [2, 1, 1]]) * scale
+    expected = values_of(name, X, X)
+    assert_allclose(values_of(name, csr_array(X), csr_array(X)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, metric in METRICS.items() if not metric.array_api]
+)
+def test_metrics_for_numpy_alone_name_themselves(name):
+    """Tensors are refused by name where there is no array API path."""
+    xp = pytest.importorskip("array_api_strict")
+    X = xp.asarray(two_spaces()[0])
+    with (
+        sklearn.config_context(array_api_dispatch=True),
+        pytest.raises(TypeError, match=f"'{name}' needs NumPy input; got array_api_s"),
+    ):
+        METRICS[name].function(X, X)
+
+
+def test_two_libraries_at_once():
+    """Rows and anchors of different libraries are not compared."""
+    xp = pytest.importorskip("array_api_strict")
+    X, anchors = two_spaces()
+    with (
+        sklearn.config_context(array_api_dispatch=True),
+        pytest.raises(TypeError, match="arrays of one library; got array_api_strict"),
+    ):
+        METRICS["cosine"].function(xp.asarray(X), anchors)

@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_array, csr_matrix, random_array
 from scipy.spatial.distance import cdist
 from sklearn import config_context, set_config
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -145,6 +145,37 @@ def test_post_may_change_the_width(X):
         "cosine_pca1",
         "cosine_pca2",
     ]
+
+
+class EveryOther(BaseEstimator):
+    """A transformer without names and without set_output."""
+
+    def fit(self, X, y=None):
+        """Learn nothing."""
+        return self
+
+    def transform(self, X):
+        """Keep every other column."""
+        return X[:, ::2]
+
+
+def test_post_needs_no_more_than_fit_and_transform(X):
+    """A bare transformer will do; its columns get names from us."""
+    projector = RelativeProjector(4, post=EveryOther(), random_state=0).fit(X)
+    plain = RelativeProjector(4, random_state=0).fit_transform(X)
+    np.testing.assert_array_equal(projector.transform(X), plain[:, ::2])
+    names = projector.get_feature_names_out().tolist()
+    assert names == ["cosine_post0", "cosine_post1"]
+
+
+def test_dense_and_sparse_rows_together(X):
+    """Rows are taken in the form of the anchors, whichever they come in."""
+    dense = RelativeProjector(20, metric="euclidean", random_state=0).fit(X)
+    sparse = clone(dense).fit(csr_array(X))
+    expected = dense.transform(X)
+    for fitted in (dense, sparse):
+        for rows in (X, csr_array(X), csr_matrix(X)):
+            np.testing.assert_allclose(fitted.transform(rows), expected, atol=1e-12)
 
 
 # --- anchors ---------------------------------------------------------------------
