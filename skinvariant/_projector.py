@@ -15,7 +15,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.utils import gen_batches, get_tags
+from sklearn.utils import assert_all_finite, gen_batches, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
@@ -408,7 +408,14 @@ class RelativeTransformer(
                     f"pre={self.pre!r} does not take sparse input, since it would have "
                     "to make it dense: use X.toarray() or another pre"
                 )
-        X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=reset)
+        X = validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            dtype="numeric",
+            reset=reset,
+            ensure_all_finite=reset,  # transform looks block by block
+        )
         if namespace(X) is not np and not get_tags(self).array_api_support:
             raise TypeError(
                 f"{self!r} has a metric, pre or post that needs NumPy input; "
@@ -479,8 +486,12 @@ class RelativeTransformer(
         """Return some rows, dense or CSR as the anchors are."""
         block = X[rows] if issparse(X) else X[rows, :]
         if issparse(self.anchors_):
-            return as_float(canonical(csr_array(block)))
-        return as_float(block.toarray() if issparse(block) else block)
+            block = canonical(csr_array(block))
+        elif issparse(block):
+            block = block.toarray()
+        block = as_float(block)
+        assert_all_finite(block, estimator_name=type(self).__name__, input_name="X")
+        return block
 
     def _block_rows(self, X):
         """How many rows to project at once, a matter of memory alone."""
@@ -560,8 +571,8 @@ class RelativeProjector(RelativeTransformer):
     Notes
     -----
     `transform` works in blocks of rows of about 4 MiB per thread (less if
-    scikit-learn's `working_memory` says so).  The size of a block changes results by
-    rounding at most.
+    scikit-learn's `working_memory` says so).  The size of a block changes a value by
+    rounding at most: without `post`, by 64 units of rounding of the largest value.
 
     References
     ----------

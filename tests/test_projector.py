@@ -136,6 +136,20 @@ def test_nested_parameters_of_transformers_can_be_searched(X, y):
     assert not hasattr(model[0].pre, "mean_")
 
 
+def test_pre_may_change_the_width(X):
+    """Components of its own anchors stand for each space, which cosine lets differ."""
+    projector = RelativeProjector(20, pre=PCA(3), random_state=0).fit(X)
+    anchors = X[projector.anchor_indices_]
+    mapped = PCA(3).fit(anchors)
+    expected = METRICS["cosine"].function(
+        mapped.transform(X), mapped.transform(anchors)
+    )
+    np.testing.assert_allclose(projector.transform(X), expected, atol=1e-12)
+    turned = X @ np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
+    rebased = projector.rebase(turned[projector.anchor_indices_])
+    np.testing.assert_allclose(rebased.transform(turned), expected, atol=1e-12)
+
+
 def test_post_may_change_the_width(X):
     """A transformer after the metric may reduce it; names say whose output it is."""
     projector = RelativeProjector(20, post=PCA(3), random_state=0).fit(X)
@@ -244,7 +258,7 @@ def test_rebase_gives_a_new_estimator_and_leaves_the_old_one(X):
 
 def test_rebase_copies_the_anchors(X):
     """Writing into the given anchors afterwards changes nothing."""
-    projector = RelativeProjector(20, random_state=0).fit(X)
+    projector = RelativeProjector(20, metric="manhattan", random_state=0).fit(X)
     anchors = X[projector.anchor_indices_]
     rebased = projector.rebase(anchors)
     anchors[:] = 0
@@ -499,6 +513,22 @@ def test_x_is_never_written_to(pre, X):
     np.testing.assert_array_equal(X, before)
 
 
+@pytest.mark.parametrize("metric", InvariantAggregator().metrics)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_memory_is_bounded_however_many_rows(metric, dtype):
+    """Beyond the output less than 64 MiB, of which a copy of X would take more."""
+    X = np.ones((300_000, 128), dtype=dtype)
+    X[:, 0] = np.arange(300_000) % 100
+    projector = RelativeProjector(8, metric=metric, random_state=0, n_jobs=2)
+    projector.fit(X[:1000])
+    assert X.nbytes > 64 * 2**20
+    tracemalloc.start()
+    output = projector.transform(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - output.nbytes < 64 * 2**20
+
+
 def test_memory_mapped_rows(tmp_path, big):
     """A read-only memory map gives what an array gives."""
     path = tmp_path / "X.npy"
@@ -616,6 +646,15 @@ def test_nonsense_rows_are_refused(rows, message, X):
     if "features" not in message:
         with pytest.raises(ValueError, match=message):
             projector.rebase(rows)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_bad_value_in_the_last_block_is_found(bad, big):
+    """Rows are looked at block by block, each of them."""
+    projector = RelativeProjector(20, random_state=0, n_jobs=2).fit(big)
+    big[-1, -1] = bad
+    with pytest.raises(ValueError, match="Input X contains"):
+        projector.transform(big)
 
 
 def test_another_library_than_the_fitted_one_is_refused(X):
