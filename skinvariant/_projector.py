@@ -272,7 +272,7 @@ class RelativeTransformer(
             for rows in batches:
                 project(rows)
             return output
-        # one BLAS thread per block, so that n_jobs cannot change the order of sums
+        # one BLAS thread per block: no number of threads may change the order of sums
         with threadpool_limits(1, user_api="blas"):
             Parallel(n_jobs=self.n_jobs, require="sharedmem")(
                 delayed(project)(rows) for rows in batches

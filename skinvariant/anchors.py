@@ -10,6 +10,7 @@ from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_consistent_length, check_random_state, resample
@@ -170,7 +171,9 @@ def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
     """
     X = _around_origin(X)
     random_state = check_random_state(random_state)
-    kmeans = KMeans(n_anchors, n_init=1, random_state=random_state).fit(X)
+    kmeans = KMeans(n_anchors, n_init=1, random_state=random_state)
+    with config_context(array_api_dispatch=False):  # X is numpy's by now
+        kmeans.fit(X)
     to_centre = np.empty(X.shape[0])
     for cluster, centre in enumerate(kmeans.cluster_centers_):
         members = np.flatnonzero(kmeans.labels_ == cluster)

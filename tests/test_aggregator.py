@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array, random_array
+from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -204,7 +204,8 @@ def test_rebase_keeps_every_metric_in_step(spaces):
 @pytest.mark.filterwarnings("ignore:metric .* is undefined for zero")
 def test_sparse_rows_where_all_metrics_take_them():
     """One that does not is named."""
-    X = csr_array(random_array((60, 30), density=0.2, rng=0))
+    rng = np.random.default_rng(0)
+    X = csr_array(rng.random((60, 30)) * (rng.random((60, 30)) < 0.2))
     metrics = ("cosine", "euclidean", "manhattan")
     aggregator = InvariantAggregator(10, metrics=metrics, random_state=0)
     expected = aggregator.fit_transform(X.toarray())

@@ -8,7 +8,7 @@ import pytest
 from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import estimator_checks
+from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skinvariant
@@ -100,15 +100,17 @@ def test_array_api_dispatch_is_really_on():
     "estimator",
     [
         *(
-            RelativeProjector(FEW, metric=name)
+            RelativeProjector(FEW, metric=name, random_state=0)
             for name, metric in METRICS.items()
             if metric.array_api
         ),
-        RelativeProjector(FEW, pre="standardize", post="layer"),
-        InvariantAggregator(FEW),
-        InvariantAggregator(FEW, aggregation="mean", pre="center", post="l2"),
-        InvariantAggregator(FEW, anchors="farthest"),
-        InvariantAggregator(FEW, anchors="stratified"),
+        RelativeProjector(FEW, pre="standardize", post="layer", random_state=0),
+        InvariantAggregator(FEW, random_state=0),
+        InvariantAggregator(
+            FEW, aggregation="mean", pre="center", post="l2", random_state=0
+        ),
+        InvariantAggregator(FEW, anchors="farthest", random_state=0),
+        InvariantAggregator(FEW, anchors="stratified", random_state=0),
     ],
     ids=repr,
 )
@@ -134,6 +136,19 @@ def test_no_array_api_check_skips_for_want_of_a_setting():
     for result in array_api:
         if result["status"] == "skipped":
             assert any(excuse in str(result["exception"]) for excuse in excuses)
+
+
+@pytest.mark.parametrize("estimator", [RelativeProjector, InvariantAggregator])
+def test_tags_tell_what_the_parameters_ask_for(estimator):
+    """Labels for stratified anchors; sparse rows and tensors where all parts do."""
+    assert get_tags(estimator(anchors="stratified")).target_tags.required
+    assert not get_tags(estimator()).target_tags.required
+    single = {"metric": "chebyshev"} if estimator is RelativeProjector else {}
+    assert not get_tags(estimator(**single)).input_tags.sparse
+    assert get_tags(estimator(**single)).array_api_support
+    assert not get_tags(estimator(pre="whiten")).array_api_support
+    assert not get_tags(estimator(pre="center")).input_tags.sparse
+    get_tags(estimator(pre="nonsense"))  # no error before fit
 
 
 def test_every_public_estimator_is_checked():

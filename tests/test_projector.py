@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array, csr_matrix, random_array
+from scipy.sparse import csr_array, csr_matrix
 from scipy.spatial.distance import cdist
 from sklearn import config_context, set_config
 from sklearn.base import BaseEstimator, clone
@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
+from threadpoolctl import threadpool_limits
 
 from skinvariant import InvariantAggregator, RelativeProjector, _projector
 from skinvariant._projector import _POST, _PRE
@@ -474,6 +475,17 @@ def test_n_jobs_never_changes_a_bit(metric, dtype, big):
     assert len(set(outputs)) == 1
 
 
+def test_the_threads_of_the_blas_never_change_a_bit():
+    """Over many blocks each is the work of one thread, whatever the machine has."""
+    X = np.random.default_rng(0).standard_normal((4000, 256)).astype(np.float32)
+    projector = RelativeProjector(200, random_state=0, n_jobs=2).fit(X)
+    outputs = []
+    for limit in (1, 2):
+        with threadpool_limits(limit, user_api="blas"):
+            outputs.append(projector.transform(X).tobytes())
+    assert outputs[0] == outputs[1]
+
+
 @pytest.mark.parametrize("metric", METRIC_NAMES)
 def test_the_size_of_blocks_changes_rounding_at_most(metric, big):
     """Bound: 64 rounding errors of float64, relative to the largest value."""
@@ -542,12 +554,20 @@ def test_memory_mapped_rows(tmp_path, big):
 # --- sparse --------------------------------------------------------------------------
 
 
+def sparse_space(n_samples, density):
+    """Rows of 30 features, most of them 0."""
+    rng = np.random.default_rng(0)
+    return csr_array(
+        rng.random((n_samples, 30)) * (rng.random((n_samples, 30)) < density)
+    )
+
+
 @pytest.mark.filterwarnings("ignore:metric .* is undefined for zero")
 @pytest.mark.parametrize("container", [csr_matrix, csr_array])
 @pytest.mark.parametrize("metric", SPARSE)
 def test_sparse_rows_equal_dense_rows(metric, container):
     """CSR matrix and array give what the dense array gives."""
-    X = random_array((80, 30), density=0.2, rng=0, format="csr")
+    X = sparse_space(80, density=0.2)
     dense = RelativeProjector(20, metric=metric, random_state=0)
     expected = dense.fit_transform(X.toarray())
     projector = clone(dense).fit(container(X))
@@ -578,14 +598,14 @@ def test_sparse_rows_never_become_dense(metric):
 @pytest.mark.parametrize("metric", sorted(set(METRIC_NAMES) - set(SPARSE)))
 def test_other_metrics_refuse_sparse_rows_by_name(metric):
     """They would have to make the space dense, and say so."""
-    X = random_array((20, 30), density=0.2, rng=0, format="csr")
+    X = sparse_space(20, density=0.2)
     with pytest.raises(TypeError, match=f"metric '{metric}' does not take sparse"):
         RelativeProjector(5, metric=metric).fit(X)
 
 
 def test_pre_refuses_or_takes_sparse_rows():
     """Centring would fill the zeros; scaling does not."""
-    X = random_array((20, 30), density=0.5, rng=0, format="csr")
+    X = sparse_space(20, density=0.5)
     with pytest.raises(TypeError, match="pre='center' does not take sparse"):
         RelativeProjector(5, pre="center").fit(X)
     scaled = RelativeProjector(5, pre=MaxAbsScaler(), random_state=0)

@@ -220,7 +220,7 @@ def test_what_cannot_be_stitched_is_said(spaces, model):
     with pytest.raises(NotFittedError):
         stitch(clone(model), spaces.X_b[:20])
     with pytest.raises(NotFittedError):
-        stitch(model, spaces.X_b[:20], encoder=PCA(4))
+        stitch(model, spaces.X_b[:20], encoder=StandardScaler())
 
 
 # --- real encoders -------------------------------------------------------------------
