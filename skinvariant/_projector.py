@@ -140,6 +140,27 @@ def _transformer(name, option, choices):
     return option
 
 
+def _belongs_to_anchors(post):
+    """Whether a fitted `post` is per anchor, so that another space has its own."""
+    return type(post) is StandardScaler
+
+
+def _scales_every_column(scaler):
+    """Whether a fitted StandardScaler leaves no column as it is.
+
+    It does so with columns that were constant when it was fitted.
+    """
+    xp = namespace(scaler.var_)
+    return not bool(xp.any(scaler.scale_ != xp.sqrt(scaler.var_)))
+
+
+def _removes_scale(post):
+    """Whether a fitted `post` takes out a factor that all relative values share."""
+    if type(post) is StandardScaler:
+        return post.with_std and _scales_every_column(post)
+    return getattr(post, "func", None) in _SCALE_FREE
+
+
 def _copied(X):
     """Copy, for a transformer that might write into what it is given."""
     return X.copy() if namespace(X) is np else namespace(X).asarray(X, copy=True)
@@ -173,10 +194,7 @@ def _left_by(pre):
     if pre.with_mean:
         left |= {"translation": None, "affine": "linear"}
     if pre.with_std:
-        # scikit-learn leaves columns that are constant in the anchors unscaled
-        xp = namespace(pre.var_)
-        all_scaled = not bool(xp.any(pre.scale_ != xp.sqrt(pre.var_)))
-        scaling = None if all_scaled else "axis_scaling"
+        scaling = None if _scales_every_column(pre) else "axis_scaling"
         left |= dict.fromkeys(("isotropic_scaling", "axis_scaling"), scaling)
         left["orthogonal"] = "linear"
     return left
@@ -230,10 +248,14 @@ class RelativeTransformer(
         xp = namespace(X)
         on = {} if xp is np else {"device": X.device}
         self.anchor_indices_ = xp.asarray(indices, **on)
+        if isinstance(self.post, str) and self.post == "layer" and len(indices) < 2:
+            raise ValueError(
+                "post='layer' needs at least 2 anchors, since one value minus its mean "
+                f"is always 0; got 1 (n_samples={X.shape[0]})"
+            )
         mapped = self._set_space(take_rows(X, indices), pairs, pre)
-        with warnings.catch_warnings():  # of undefined rows transform tells
-            warnings.filterwarnings("ignore", ".* is undefined for .* rows")
-            self._set_post(mapped, pairs)
+        posts = [_transformer("post", self.post, _POST)] * len(pairs)
+        self._set_post(mapped, pairs, posts, to_fit=lambda post: True)
         return self
 
     def transform(self, X):
@@ -282,8 +304,9 @@ class RelativeTransformer(
     def rebase(self, anchors):
         """Put another space's parallel anchors under this fitted estimator.
 
-        `pre` is fitted anew on these anchors; `post`, which belongs to the relative
-        space that a head was trained on, stays as it is.
+        What belongs to the anchors is fitted anew on these: `pre`, and of `post` a
+        StandardScaler, whose columns are the same anchors in every space.  Any other
+        `post` stays as it is: the head knows no other.
 
         Parameters
         ----------
@@ -312,7 +335,8 @@ class RelativeTransformer(
                 f"space: {self.anchors_.shape[0]} rows, in the same order; got "
                 f"{anchors.shape[0]} rows"
             )
-        new._set_space(_copied(anchors), pairs, pre)
+        mapped = new._set_space(_copied(anchors), pairs, pre)
+        new._set_post(mapped, pairs, self._posts, to_fit=_belongs_to_anchors)
         return new
 
     def get_feature_names_out(self, input_features=None):
@@ -363,7 +387,7 @@ class RelativeTransformer(
             self._fitted_pairs(), self._fitted_metrics, self._posts, strict=True
         ):
             own = {None} | metric.invariances_of(fitted)
-            if metric.homogeneous and getattr(post, "func", None) in _SCALE_FREE:
+            if metric.homogeneous and _removes_scale(post):
                 own.add("isotropic_scaling")
             held &= {name for name, rest in left.items() if rest in own}
         return frozenset(held)
@@ -448,21 +472,20 @@ class RelativeTransformer(
         return mapped
 
     @np.errstate(all="ignore")
-    def _set_post(self, mapped, pairs):
-        """Fit `post` on the anchors' own relative vectors, metric by metric."""
-        post = _transformer("post", self.post, _POST)
-        if isinstance(self.post, str) and self.post == "layer" and mapped.shape[0] < 2:
-            raise ValueError(
-                "post='layer' needs at least 2 anchors, since one value minus its mean "
-                f"is always 0; got 1 (n_samples={self.anchors_.shape[0]})"
-            )
+    def _set_post(self, mapped, pairs, posts, to_fit):
+        """Store `posts`, fitted on the anchors' own relative vectors where `to_fit`."""
         self._posts, self._widths, spaces = [], [], []
-        for (metric, _), fitted in zip(pairs, self._fitted_metrics, strict=True):
-            values = metric.transform(mapped, fitted)
+        for (metric, _), fitted, post in zip(
+            pairs, self._fitted_metrics, posts, strict=True
+        ):
+            with warnings.catch_warnings():  # of undefined rows transform tells
+                warnings.filterwarnings("ignore", ".* is undefined for .* rows")
+                values = metric.transform(mapped, fitted)
             values = as_dtype(values, values.dtype)
-            own = None if post is None else clone(post).fit(values)
-            values = values if own is None else own.transform(values)
-            self._posts.append(own)
+            if post is not None:
+                post = clone(post).fit(values) if to_fit(post) else post
+                values = post.transform(values)
+            self._posts.append(post)
             self._widths.append(values.shape[1])
             spaces.append(values)
         self._n_features_out = self._combine(spaces).shape[1]
@@ -535,8 +558,8 @@ class RelativeProjector(RelativeTransformer):
     post : {"layer", "l2", "standardize"}, transformer or None, default=None
         Applied to the relative vectors.  "layer" standardises each vector on its own,
         "l2" scales it to norm 1; "standardize" (``StandardScaler()``) and a
-        transformer are fitted on the anchors' own relative vectors, and kept at
-        `rebase`.
+        transformer are fitted on the anchors' own relative vectors: at `rebase` a
+        StandardScaler anew, since its columns are the anchors, any other not.
     random_state : int, RandomState instance or None, default=None
         Seed of the choice of anchors.
     n_jobs : int, default=None

@@ -241,7 +241,7 @@ def test_stratified_without_labels_says_so(X):
 
 
 def test_rebase_gives_a_new_estimator_and_leaves_the_old_one(X):
-    """Anchors, width and pre are the new space's; post is the head's."""
+    """Anchors, width and pre are the new space's; the old one still fits the old."""
     projector = RelativeProjector(20, pre="center", post="standardize", random_state=0)
     before = projector.fit_transform(X)
     X_b = np.hstack([X, X])[:, ::-1]
@@ -250,11 +250,31 @@ def test_rebase_gives_a_new_estimator_and_leaves_the_old_one(X):
     assert rebased is not projector
     assert (rebased.n_features_in_, projector.n_features_in_) == (10, 5)
     assert rebased.pre_.mean_.shape == (10,)
-    assert rebased.post_ is projector.post_
     np.testing.assert_array_equal(rebased.anchor_indices_, projector.anchor_indices_)
     np.testing.assert_array_equal(projector.transform(X), before)
     # the space twice side by side has the same angles
     np.testing.assert_allclose(rebased.transform(X_b), before, atol=1e-12)
+
+
+@pytest.mark.parametrize("post", ["standardize", StandardScaler()])
+def test_rebase_standardises_by_the_new_anchors(post, X):
+    """Columns are anchors in either space, each with its own mean and spread there."""
+    projector = RelativeProjector(20, metric="manhattan", post=post, random_state=0)
+    own_mean = projector.fit(X).post_.mean_.copy()
+    anchors = X[projector.anchor_indices_] ** 3
+    rebased = projector.rebase(anchors)
+    relative = cdist(anchors, anchors, "cityblock")
+    np.testing.assert_allclose(rebased.post_.mean_, relative.mean(axis=0))
+    np.testing.assert_allclose(rebased.post_.scale_, relative.std(axis=0))
+    np.testing.assert_array_equal(projector.post_.mean_, own_mean)
+
+
+@pytest.mark.parametrize("post", ["layer", "l2", PCA(3), Normalizer("l1")])
+def test_rebase_keeps_any_other_post(post, X):
+    """A head knows the components that it was trained on, and no others."""
+    projector = RelativeProjector(20, post=post, random_state=0).fit(X)
+    rebased = projector.rebase(X[projector.anchor_indices_] ** 3)
+    assert rebased.post_ is projector.post_
 
 
 def test_rebase_copies_the_anchors(X):

@@ -37,6 +37,14 @@ def methods(indices):
         **single,
         "product": (InvariantAggregator(anchors=indices), 0.01),
         "product, centred": (InvariantAggregator(anchors=indices, pre="center"), 0.01),
+        "cosine, standardized": (
+            RelativeProjector(anchors=indices, post="standardize"),
+            0.01,
+        ),
+        "product, standardized": (
+            InvariantAggregator(anchors=indices, post="standardize"),
+            0.01,
+        ),
     }
 
 
