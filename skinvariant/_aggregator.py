@@ -215,10 +215,8 @@ class InvariantAggregator(RelativeTransformer):
         if not callable(self.aggregation):
             if self.aggregation == "concat":
                 return [name for own in names for name in own]
-            own = [name.removeprefix(f"{self._first_name()}_") for name in names[0]]
+            first = self._fitted_pairs()[0][0].name
+            own = [name.removeprefix(f"{first}_") for name in names[0]]
             return [f"{self.aggregation}_{name}" for name in own]
         name = getattr(self.aggregation, "__name__", type(self.aggregation).__name__)
         return [f"{name.strip('<>')}{i}" for i in range(self._n_features_out)]
-
-    def _first_name(self):
-        return self._fitted_pairs()[0][0].name

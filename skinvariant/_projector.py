@@ -146,9 +146,9 @@ def _belongs_to_anchors(post):
 
 
 def _scales_every_column(scaler):
-    """Whether a fitted StandardScaler leaves no column as it is.
+    """Whether no column was constant when a StandardScaler was fitted.
 
-    It does so with columns that were constant when it was fitted.
+    Such columns are left unscaled.
     """
     xp = namespace(scaler.var_)
     return not bool(xp.any(scaler.scale_ != xp.sqrt(scaler.var_)))

@@ -151,18 +151,19 @@ def test_random_anchors_ignore_labels():
     assert_array_equal(random_anchors(X, y, 9, 0), expected)
 
 
-def test_random_anchors_are_nested():
-    """Fewer random anchors are the first ones of more."""
+@pytest.mark.parametrize("strategy", [random_anchors, farthest_anchors])
+def test_fewer_anchors_are_the_first_of_more(strategy):
+    """Draws are nested, so that a curve over the number of anchors is one draw."""
     X, _ = labelled_space()
-    more = random_anchors(X, n_anchors=N_SAMPLES, random_state=0)
+    more = strategy(X, n_anchors=N_SAMPLES, random_state=0)
     for n_anchors in (1, 9, 59):
-        fewer = random_anchors(X, n_anchors=n_anchors, random_state=0)
+        fewer = strategy(X, n_anchors=n_anchors, random_state=0)
         assert_array_equal(fewer, more[:n_anchors])
 
 
 def test_random_anchors_are_uniform():
     """Every row is equally often chosen, within the spread of fair draws."""
-    X = np.empty((10, 1))
+    X = np.zeros((10, 1))
     seeds = range(3000)
     chosen = [random_anchors(X, n_anchors=3, random_state=seed) for seed in seeds]
     counts = np.bincount(np.concatenate(chosen))
@@ -286,18 +287,9 @@ def test_each_farthest_anchor_is_the_farthest(seed, dtype):
         assert to_nearest[chosen[k]] >= to_nearest.max() * (1 - 1e-9)
 
 
-def test_farthest_anchors_are_nested():
-    """Fewer farthest anchors are the first ones of more."""
-    X, _ = labelled_space()
-    more = farthest_anchors(X, n_anchors=N_SAMPLES, random_state=0)
-    for n_anchors in (1, 9, 59):
-        fewer = farthest_anchors(X, n_anchors=n_anchors, random_state=0)
-        assert_array_equal(fewer, more[:n_anchors])
-
-
 def test_first_farthest_anchor_is_drawn():
     """The first anchor is drawn among all rows, and no row is left out."""
-    X = np.empty((5, 1))
+    X = np.zeros((5, 1))
     firsts = [farthest_anchors(X, n_anchors=1, random_state=s)[0] for s in range(60)]
     assert set(firsts) == set(range(5))
 

@@ -28,6 +28,11 @@ ARCHIVES = {
 def methods(indices):
     """Every projecting step, with the inverse regularisation C of the head on it."""
     metrics = InvariantAggregator().metrics
+    # rebase fits a StandardScaler anew, and keeps what is any other transformer
+    scalers = {
+        "standardized": "standardize",
+        "standardized as in the head's space": make_pipeline(StandardScaler()),
+    }
     single = {
         metric: (RelativeProjector(anchors=indices, metric=metric, post="layer"), 0.01)
         for metric in metrics
@@ -37,10 +42,14 @@ def methods(indices):
         **single,
         "product": (InvariantAggregator(anchors=indices), 0.01),
         "product, centred": (InvariantAggregator(anchors=indices, pre="center"), 0.01),
-        "cosine, standardized": (
-            RelativeProjector(anchors=indices, post="standardize"),
-            0.01,
-        ),
+        **{
+            f"{metric}, {how}": (
+                RelativeProjector(anchors=indices, metric=metric, post=post),
+                0.01,
+            )
+            for metric in ("cosine", "euclidean")
+            for how, post in scalers.items()
+        },
         "product, standardized": (
             InvariantAggregator(anchors=indices, post="standardize"),
             0.01,
