@@ -67,7 +67,8 @@ class InvariantAggregator(RelativeTransformer):
         One number >= 0 per metric, not all 0, by which its relative space is
         multiplied; "mean" divides by their sum.  None: all 1.
     random_state : int, RandomState instance or None, default=None
-        Seed of the choice of anchors.
+        Seed of the choice of anchors.  None draws from numpy's global generator, as
+        everywhere in scikit-learn.
     n_jobs : int, default=None
         Threads for `transform`.  None is 1, -1 all processors.  It never changes a
         bit of the result.

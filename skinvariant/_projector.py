@@ -561,7 +561,8 @@ class RelativeProjector(RelativeTransformer):
         transformer are fitted on the anchors' own relative vectors: at `rebase` a
         StandardScaler anew, since its columns are the anchors, any other not.
     random_state : int, RandomState instance or None, default=None
-        Seed of the choice of anchors.
+        Seed of the choice of anchors.  None draws from numpy's global generator, as
+        everywhere in scikit-learn.
     n_jobs : int, default=None
         Threads for `transform`.  None is 1, -1 all processors.  It never changes a
         bit of the result.

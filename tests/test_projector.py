@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from skinvariant import InvariantAggregator, RelativeProjector, _projector
 from skinvariant._projector import _POST, _PRE
+from skinvariant.anchors import STRATEGIES
 from skinvariant.datasets import make_related_spaces
 from skinvariant.metrics import METRICS, Metric
 
@@ -526,11 +527,14 @@ def test_transform_does_not_depend_on_the_batch(big):
     np.testing.assert_allclose(together, alone, atol=1e-12)
 
 
-def test_the_global_generator_is_left_alone(X):
-    """No draw comes from numpy's global state."""
-    before = np.random.get_state()[1].copy()
-    RelativeProjector(10, anchors="kmeans").fit_transform(X)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_with_a_seed_the_global_generator_is_left_alone(strategy, X, y):
+    """Not a single number is drawn from numpy's global generator."""
+    before = np.random.get_state(legacy=False)
+    RelativeProjector(10, anchors=strategy, random_state=0).fit(X, y).transform(X)
+    after = np.random.get_state(legacy=False)
+    np.testing.assert_array_equal(after["state"]["key"], before["state"]["key"])
+    assert after["state"]["pos"] == before["state"]["pos"]
 
 
 @pytest.mark.parametrize("pre", [None, *sorted(_PRE), StandardScaler(copy=False)])
