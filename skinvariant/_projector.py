@@ -32,6 +32,8 @@ from skinvariant.anchors import choose_anchors
 from skinvariant.metrics import (
     METRICS,
     TRANSFORMATIONS,
+    _fit_together,
+    _transform_together,
     get_metric,
     l2_normalize,
     layer_normalize,
@@ -383,9 +385,11 @@ class RelativeTransformer(
         check_is_fitted(self)
         left = _left_by(self.pre_)
         held = set(left)
-        for (metric, _), fitted, post in zip(
-            self._fitted_pairs(), self._fitted_metrics, self._posts, strict=True
+        pairs = self._fitted_pairs()
+        for place, fitted in (
+            (place, fitted) for places, fitted in self._groups for place in places
         ):
+            metric, post = pairs[place][0], self._posts[place]
             own = {None} | metric.invariances_of(fitted)
             if metric.homogeneous and _removes_scale(post):
                 own.add("isotropic_scaling")
@@ -468,19 +472,17 @@ class RelativeTransformer(
         self.anchors_ = as_float(canonical(anchors))
         self.pre_ = None if pre is None else pre.fit(_copied(self.anchors_))
         mapped = self._apply_pre(self.anchors_)
-        self._fitted_metrics = [metric.fit(mapped, params) for metric, params in pairs]
+        self._groups = _fit_together(pairs, mapped)
         return mapped
 
     @np.errstate(all="ignore")
     def _set_post(self, mapped, pairs, posts, to_fit):
         """Store `posts`, fitted on the anchors' own relative vectors where `to_fit`."""
         self._posts, self._widths, spaces = [], [], []
-        for (metric, _), fitted, post in zip(
-            pairs, self._fitted_metrics, posts, strict=True
-        ):
-            with warnings.catch_warnings():  # of undefined rows transform tells
-                warnings.filterwarnings("ignore", ".* is undefined for .* rows")
-                values = metric.transform(mapped, fitted)
+        with warnings.catch_warnings():  # of undefined rows transform tells
+            warnings.filterwarnings("ignore", ".* is undefined for .* rows")
+            all_values = _transform_together(mapped, pairs, self._groups)
+        for values, post in zip(all_values, posts, strict=True):
             values = as_dtype(values, values.dtype)
             if post is not None:
                 post = clone(post).fit(values) if to_fit(post) else post
@@ -497,12 +499,11 @@ class RelativeTransformer(
     def _project(self, X):
         """Rows to output, without checks: what is not finite is found afterwards."""
         X = self._apply_pre(X)
-        spaces = []
-        for (metric, _), fitted, post in zip(
-            self._fitted_pairs(), self._fitted_metrics, self._posts, strict=True
-        ):
-            values = metric.transform(X, fitted)
-            spaces.append(values if post is None else post.transform(values))
+        spaces = _transform_together(X, self._fitted_pairs(), self._groups)
+        spaces = [
+            values if post is None else post.transform(values)
+            for values, post in zip(spaces, self._posts, strict=True)
+        ]
         return self._combine(spaces)
 
     def _block(self, X, rows):
@@ -522,7 +523,7 @@ class RelativeTransformer(
         limit = min(mine, get_config()["working_memory"]) * 2**20
         sparse = issparse(X) and issparse(self.anchors_)
         width = X.nnz / X.shape[0] if sparse else X.shape[1]
-        relative = self.anchors_.shape[0] * len(self._fitted_metrics)
+        relative = self.anchors_.shape[0] * len(self._posts)
         return max(1, int(limit / (8 * 4 * (width + relative + 1))))
 
 

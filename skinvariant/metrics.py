@@ -10,6 +10,7 @@ Euclidean distances are exact for near and equal rows and far from the origin, a
 rows of any scale that the dtype can hold are compared without under- or overflow.
 """
 
+import functools
 import inspect
 import warnings
 from collections.abc import Callable
@@ -80,6 +81,8 @@ _CANCELLED = 1e-4
 # values at most this many rounding errors apart are taken as equal
 _ROUNDINGS = 16
 _BATCH = 2**18
+# a row whose standard deviation is this part of its mean has lost digits
+_ALMOST_CONSTANT = 1e-3
 
 
 def _with_included(classes):
@@ -184,15 +187,7 @@ class Metric:
         TypeError
             If the function does not take these parameters.
         """
-        params = dict(params or {})
-        try:
-            inspect.signature(self.function).bind(None, None, **params)
-        except ValueError:  # a builtin without a signature: its call will tell
-            pass
-        except TypeError as error:
-            raise TypeError(
-                f"metric {self.name!r} does not take metric_params={params}: {error}"
-            ) from error
+        params = self._checked(params)
         if self.prepare is None:
             return anchors, params
         return self.prepare(anchors, **params)
@@ -216,6 +211,19 @@ class Metric:
             anchors, params = fitted
             return self.function(X, anchors, **params)
         return self.compare(X, *fitted)
+
+    def _checked(self, params):
+        """Return parameters as a dict, if the function takes them."""
+        params = dict(params or {})
+        try:
+            inspect.signature(self.function).bind(None, None, **params)
+        except ValueError:  # a builtin without a signature: its call will tell
+            pass
+        except TypeError as error:
+            raise TypeError(
+                f"metric {self.name!r} does not take metric_params={params}: {error}"
+            ) from error
+        return params
 
     def invariances_of(self, fitted):
         """Return the invariances that hold for these parameters and anchors.
@@ -499,6 +507,181 @@ def _sqeuclidean(X, *fitted):
     return _euclidean(X, *fitted) ** 2
 
 
+# each metric of the matrix product on its own, at any scale and for any array
+_SLOW = {
+    "cosine": (_fit_cosine, _cosine),
+    "angular": (_fit_angular, _angular),
+    "inner": (_fit_inner, _product),
+    "euclidean": (_fit_euclidean, _euclidean),
+    "sqeuclidean": (_fit_euclidean, _sqeuclidean),
+}
+_CENTRED = {"euclidean", "sqeuclidean"}
+# norms whose squares neither over- nor underflow
+_ORDINARY = {"float32": (1e-15, 1e15), "float64": (1e-140, 1e140)}
+
+
+def _part_lost(dtype, n_features):
+    """Return which part of its squared norms a squared distance must exceed.
+
+    Above it, a float32 distance is right within 1e-5, the product being wrong by
+    some sqrt(n_features) units of rounding.
+    """
+    if dtype == np.float64:
+        return _CANCELLED
+    return 5e4 * float(np.finfo(dtype).eps) / 2 * float(np.sqrt(n_features + 16))
+
+
+def _fit_products(anchors, names):
+    """Prepare what several metrics read off one matrix product, or at most two.
+
+    Distances need rows around the origin.  One product serves all metrics where those
+    of the rows as they were can be had back from it without loss.
+    """
+    for name in names:
+        if name not in _CENTRED:
+            _anchor_directions(anchors, name)  # for its check
+    dense = namespace(anchors) is np and not issparse(anchors)
+    fast = _fit_product(anchors, names) if dense else None
+    parts = [
+        tuple(name for name in names if (name in _CENTRED) == centred)
+        for centred in (True, False)
+    ]
+    if dense and all(parts) and not (fast and fast["shared"]):
+        return _fit_products(anchors, parts[0]) + _fit_products(anchors, parts[1])
+    slow = None if fast else {name: _SLOW[name][0](anchors) for name in names}
+    return ((names, anchors, fast, slow),)
+
+
+def _fit_product(anchors, names):
+    """Compute norms and more of the anchors; None if they are of no ordinary scale."""
+    dtype, direct = anchors.dtype, not _CENTRED.issuperset(names)
+    low, high = _ORDINARY[dtype.name]
+    shift, centred, lengths = None, anchors, _norms(anchors)
+    lost = _part_lost(dtype, anchors.shape[1])
+    if lost > 0.5 or (direct and not low < lengths.min() <= lengths.max() < high):
+        return None
+    if not _CENTRED.isdisjoint(names):
+        shift = anchors.mean(axis=0, dtype=np.float64).astype(dtype)
+        centred = anchors - shift
+    elif "inner" not in names:
+        centred = (anchors / lengths[:, None]).astype(dtype)
+    spread = _norms(centred)
+    if not low < spread.max() < high:
+        return None
+    fast = {"right": centred, "shift": shift, "lost": lost, "shared": True}
+    fast["squares"] = (spread**2).astype(dtype)
+    fast["lengths"] = lengths.astype(dtype)
+    if direct and shift is not None:
+        reach = spread.max() + np.linalg.norm(shift.astype(np.float64))
+        # rows that, shifted, are longer than this part of themselves lose digits
+        fast["longest"] = float(4 * lengths.min() / reach)
+        fast["shared"] = bool((spread <= fast["longest"] * lengths).all())
+        fast["offsets"] = (anchors.astype(np.float64) @ shift).astype(dtype)
+    return fast
+
+
+def _norms(X):
+    """Norm of each row, in float64."""
+    return np.linalg.norm(X.astype(np.float64), axis=1)
+
+
+def _products(X, *parts):
+    """Values of several metrics by name, from one matrix product for each part."""
+    values = {}
+    for part in parts:
+        values |= _one_product(X, *part)
+    return values
+
+
+def _one_product(X, names, anchors, fast, slow):
+    if fast is None:
+        return {name: _SLOW[name][1](X, *slow[name]) for name in names}
+    dtype = np.result_type(X, anchors)
+    if dtype != anchors.dtype:
+        return _products(X, *_fit_products(anchors.astype(dtype), names))
+    X = X.astype(dtype, copy=False)
+    values, doubtful = _read_off(X, names, anchors, fast)
+    if doubtful.any():
+        for name in names:
+            fit, compare = _SLOW[name]
+            slow = compare(X[doubtful], *fit(anchors))
+            values[name] = _with_rows(values[name], doubtful, slow)
+    return values
+
+
+def _with_rows(values, rows, wide):
+    """Put float64 rows among others, all in float64 if their dtype cannot hold them."""
+    info, sizes = np.finfo(values.dtype), np.abs(wide[wide != 0])
+    if sizes.size and not info.tiny <= sizes.min() <= sizes.max() <= info.max:
+        values = values.astype(wide.dtype)
+    values[rows] = wide
+    return values
+
+
+def _read_off(X, names, anchors, fast):
+    """Read values off one matrix product, and tell in which rows they are doubtful."""
+    low, high = (bound**2 for bound in _ORDINARY[X.dtype.name])
+    shift = fast["shift"]
+    moved = X if shift is None else X - shift
+    squares = np.einsum("ij,ij->i", moved, moved)
+    product = moved @ fast["right"].T
+    doubtful = ~((squares > low) & (squares < high))
+    values = {}
+    if not _CENTRED.isdisjoint(names):
+        distances, crowded = _expanded(X, anchors, product, squares, fast)
+        doubtful |= crowded
+        if "euclidean" in names:
+            values["euclidean"] = distances
+        if "sqeuclidean" in names:
+            values["sqeuclidean"] = distances**2
+    if _CENTRED.issuperset(names):
+        return values, doubtful
+    lengths = np.sqrt(squares)
+    if shift is not None:
+        product += (moved @ shift)[:, None]
+        product += fast["offsets"]
+        squares = np.einsum("ij,ij->i", X, X)
+        doubtful |= ~((squares > low) & (squares < high))
+        doubtful |= lengths > fast["longest"] * np.sqrt(squares)
+        lengths = np.sqrt(squares)
+    direct, undecided = _directed(product, lengths, names, fast)
+    return values | direct, doubtful | undecided
+
+
+def _expanded(X, anchors, product, squares, fast):
+    """Euclidean distances from products, and the rows with many that cancel."""
+    both = squares[:, None] + fast["squares"]
+    gaps = product * -2
+    gaps += both
+    both *= fast["lost"]
+    near = gaps <= both
+    distances = np.sqrt(np.maximum(gaps, 0, out=gaps), out=gaps)
+    crowded = np.zeros(X.shape[0], dtype=bool)
+    if near.any():
+        crowded = np.count_nonzero(near, axis=1) > max(1, anchors.shape[0] // 32)
+        near[crowded] = False
+        i, j = np.nonzero(near)
+        if i.size:
+            distances[i, j] = _distances_by_difference(X, anchors, i, j)
+    return distances, crowded
+
+
+def _directed(product, lengths, names, fast):
+    """Inner products, cosines and angles, and the rows where angles are too sharp."""
+    sharp = np.zeros(product.shape[0], dtype=bool)
+    values = {"inner": product}
+    if not {"cosine", "angular"}.isdisjoint(names):
+        plain = "inner" in names
+        cosines = np.divide(product, lengths[:, None], out=None if plain else product)
+        if plain or fast["shift"] is not None:
+            cosines /= fast["lengths"]
+        values["cosine"] = cosines
+    if "angular" in names:
+        sharp = (np.abs(cosines) > 1 - fast["lost"]).any(axis=1)
+        values["angular"] = np.arccos(np.clip(cosines, -1, 1)) / np.pi
+    return {name: values[name] for name in names if name in values}, sharp
+
+
 def _by_anchor(X, anchors, reduce):
     """Reduce the absolute differences to each anchor in turn, in any array library."""
     xp = namespace(X)
@@ -508,38 +691,79 @@ def _by_anchor(X, anchors, reduce):
     return xp.stack(columns, axis=1)
 
 
-def _fit_lp(anchors):
-    return (anchors,)
-
-
 def _narrow(X):
     """CSR with 32-bit indices, as scikit-learn's sparse L1 distance needs them."""
     indices, starts = X.indices.astype(np.int32), X.indptr.astype(np.int32)
     return csr_array((X.data.copy(), indices, starts), shape=X.shape)
 
 
-def _manhattan(X, anchors):
+@functools.cache
+def _usable_kernels():
+    """Import the compiled kernels, or say once that they cannot be used."""
+    try:
+        from skinvariant import _kernels
+
+        one = np.zeros((1, 1), dtype=np.float32)
+        _kernels.compare(one, _kernels.pack(one), 1, ("manhattan",))
+    except Exception as error:  # whatever the compiler says: SciPy needs none
+        warnings.warn(
+            "the compiled kernels of skinvariant cannot be used, so that manhattan and "
+            "chebyshev are left to SciPy, which takes some ten times as long: "
+            f"{type(error).__name__}: {error}",
+            UserWarning,
+            stacklevel=2,
+        )
+        return None
+    return _kernels
+
+
+def _fit_differences(anchors, names):
+    """Lay out anchors for the kernels, where these take them."""
+    dense = namespace(anchors) is np and not issparse(anchors)
+    kernels = _usable_kernels() if dense else None
+    return names, anchors, None if kernels is None else kernels.pack(anchors)
+
+
+def _differences(X, names, anchors, packed):
+    """L1 and L-infinity distances, from one pass over the differences."""
     if issparse(X):
-        return manhattan_distances(_narrow(X), _narrow(anchors))
-    if namespace(X) is np:
-        return cdist(X, anchors, "cityblock")
-    return _by_anchor(X, anchors, lambda xp, gap: xp.sum(gap, axis=1))
+        return {"manhattan": manhattan_distances(_narrow(X), _narrow(anchors))}
+    if namespace(X) is not np:
+        reduced = {
+            "manhattan": lambda xp, gap: xp.sum(gap, axis=1),
+            "chebyshev": lambda xp, gap: xp.max(gap, axis=1),
+        }
+        return {name: _by_anchor(X, anchors, reduced[name]) for name in names}
+    kernels = _usable_kernels()
+    if kernels is None:
+        return {name: cdist(X, anchors, _IN_SCIPY[name]) for name in names}
+    dtype = np.result_type(X, anchors)
+    if packed is None or packed.dtype != dtype:
+        packed = kernels.pack(anchors.astype(dtype))
+    rows = X.astype(dtype, copy=False)
+    values = kernels.compare(rows, packed, anchors.shape[0], names)
+    for name in names:
+        if not values[name].max(initial=0) < np.inf:  # float64 may hold it
+            beyond = ~np.isfinite(values[name]).all(axis=1)
+            wide = cdist(X[beyond], anchors, _IN_SCIPY[name])
+            values[name] = _with_rows(values[name], beyond, wide)
+    return values
 
 
-def _chebyshev(X, anchors):
-    if namespace(X) is np:
-        return cdist(X, anchors, "chebyshev")
-    return _by_anchor(X, anchors, lambda xp, gap: xp.max(gap, axis=1))
+_IN_SCIPY = {"manhattan": "cityblock", "chebyshev": "chebyshev"}
+_SPECIAL_ORDERS = {1.0: "manhattan", 2.0: "euclidean", np.inf: "chebyshev"}
 
 
 def _fit_minkowski(anchors, p=2.0):
-    return anchors, float(check_number("metric_params p of minkowski", p, Real, 1))
+    p = float(check_number("metric_params p of minkowski", p, Real, 1))
+    name = _SPECIAL_ORDERS.get(p)
+    return anchors, p, () if name is None else METRICS[name].fit(anchors)
 
 
-def _minkowski(X, anchors, p):
+def _minkowski(X, anchors, p, fitted):
+    if p in _SPECIAL_ORDERS:
+        return METRICS[_SPECIAL_ORDERS[p]].transform(X, fitted)
     distances = cdist(X, anchors, "minkowski", p=p)
-    if not np.isfinite(p):
-        return distances
     # sums of p-th powers leave the range of float64 long before the distances do
     with np.errstate(divide="ignore"):
         powers = p * np.log2(distances)
@@ -554,7 +778,7 @@ def _minkowski(X, anchors, p):
     return distances
 
 
-def _minkowski_invariances(anchors, p):
+def _minkowski_invariances(anchors, p, fitted):
     return {"translation", "orthogonal" if p == 2 else "signed_permutation"}
 
 
@@ -700,6 +924,24 @@ def layer_normalize(X):
     >>> layer_normalize(np.array([[1.0, 2.0, 3.0], [1e6, 3e6, 5e6]])).round(4).tolist()
     [[-1.2247, 0.0, 1.2247], [-1.2247, 0.0, 1.2247]]
     """
+    if namespace(X) is not np:
+        return _layer_normalize_slowly(X)
+    with np.errstate(all="ignore"):
+        mean = X.mean(axis=1, keepdims=True)
+        gaps = X - mean
+        gaps -= gaps.mean(axis=1, keepdims=True)  # what rounding left of the mean
+        variance = np.einsum("ij,ij->i", gaps, gaps) / X.dtype.type(X.shape[1])
+        low, high = (bound**2 for bound in _ORDINARY[X.dtype.name])
+        doubtful = ~((variance > low) & (variance < high))
+        doubtful |= variance < (_ALMOST_CONSTANT * mean[:, 0]) ** 2
+        gaps /= np.sqrt(variance)[:, None]
+    if doubtful.any():
+        gaps[doubtful] = _layer_normalize_slowly(X[doubtful])
+    return gaps
+
+
+def _layer_normalize_slowly(X):
+    """Standardise rows of any scale, or almost constant, of any array library."""
     unit, _ = _centred_directions(X, namespace(X).finfo(X.dtype).eps)
     return astype(unit * float(np.sqrt(X.shape[1])), X.dtype)
 
@@ -727,6 +969,90 @@ def l2_normalize(X):
     [[0.6, 0.8]]
     """
     return _directions(X)[0]
+
+
+def _alone(compare, X, *fitted):
+    """Return the values of the one metric that was prepared."""
+    (values,) = compare(X, *fitted).values()
+    return values
+
+
+# metrics that share their work: how they are prepared and compared at once
+_FAMILIES = {
+    **dict.fromkeys(_SLOW, (_fit_products, _products)),
+    **dict.fromkeys(("manhattan", "chebyshev"), (_fit_differences, _differences)),
+}
+
+
+def _family_of(metric):
+    """Return how a registered metric works together with others, or None."""
+    registered = METRICS.get(metric.name) is metric
+    return _FAMILIES.get(metric.name) if registered else None
+
+
+def _fit_together(pairs, anchors):
+    """Compute once what depends on the anchors, for several metrics.
+
+    Parameters
+    ----------
+    pairs : list of (Metric, dict)
+        Metrics and their parameters.
+    anchors : array of shape (n_anchors, n_features), float32 or float64
+        The anchors, already validated.
+
+    Returns
+    -------
+    list of (tuple of int, tuple)
+        Groups that are compared at once: places in `pairs`, and what was computed.
+
+    Raises
+    ------
+    TypeError
+        If a metric does not take its parameters.
+    """
+    groups = {}
+    for place, (metric, params) in enumerate(pairs):
+        metric._checked(params)
+        groups.setdefault(_family_of(metric) or place, []).append(place)
+    fitted = []
+    for family, places in groups.items():
+        metric, params = pairs[places[0]]
+        if _family_of(metric) is None:
+            fitted.append((tuple(places), metric.fit(anchors, params)))
+        else:
+            names = tuple(pairs[place][0].name for place in places)
+            fitted.append((tuple(places), family[0](anchors, names)))
+    return fitted
+
+
+def _transform_together(X, pairs, groups):
+    """Compare rows with anchors under several metrics.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features), float32 or float64
+        The rows, already validated.
+    pairs : list of (Metric, dict)
+        What `_fit_together` got.
+    groups : list of (tuple of int, tuple)
+        What it returned.
+
+    Returns
+    -------
+    list of array of shape (n_samples, n_anchors)
+        The relative spaces, in the order of `pairs`.
+    """
+    spaces = [None] * len(pairs)
+    for places, fitted in groups:
+        metric = pairs[places[0]][0]
+        family = _family_of(metric)
+        if family is None:
+            spaces[places[0]] = metric.transform(X, fitted)
+            continue
+        values = family[1](X, *fitted)
+        for place in places:
+            spaces[place] = values[pairs[place][0].name]
+    return spaces
 
 
 # --- the public functions ------------------------------------------------------
@@ -1105,8 +1431,8 @@ METRICS = {
             invariances=_SIMILARITY,
             sparse=True,
             array_api=True,
-            prepare=_fit_cosine,
-            compare=_cosine,
+            prepare=functools.partial(_fit_products, names=("cosine",)),
+            compare=functools.partial(_alone, _products),
         ),
         Metric(
             "angular",
@@ -1114,8 +1440,8 @@ METRICS = {
             invariances=_SIMILARITY,
             sparse=True,
             array_api=True,
-            prepare=_fit_angular,
-            compare=_angular,
+            prepare=functools.partial(_fit_products, names=("angular",)),
+            compare=functools.partial(_alone, _products),
         ),
         Metric(
             "correlation",
@@ -1134,8 +1460,8 @@ METRICS = {
             homogeneous=True,
             sparse=True,
             array_api=True,
-            prepare=_fit_inner,
-            compare=_product,
+            prepare=functools.partial(_fit_products, names=("inner",)),
+            compare=functools.partial(_alone, _products),
         ),
         Metric(
             "euclidean",
@@ -1144,8 +1470,8 @@ METRICS = {
             homogeneous=True,
             sparse=True,
             array_api=True,
-            prepare=_fit_euclidean,
-            compare=_euclidean,
+            prepare=functools.partial(_fit_products, names=("euclidean",)),
+            compare=functools.partial(_alone, _products),
         ),
         Metric(
             "sqeuclidean",
@@ -1154,8 +1480,8 @@ METRICS = {
             homogeneous=True,
             sparse=True,
             array_api=True,
-            prepare=_fit_euclidean,
-            compare=_sqeuclidean,
+            prepare=functools.partial(_fit_products, names=("sqeuclidean",)),
+            compare=functools.partial(_alone, _products),
         ),
         Metric(
             "manhattan",
@@ -1164,8 +1490,8 @@ METRICS = {
             homogeneous=True,
             sparse=True,
             array_api=True,
-            prepare=_fit_lp,
-            compare=_manhattan,
+            prepare=functools.partial(_fit_differences, names=("manhattan",)),
+            compare=functools.partial(_alone, _differences),
         ),
         Metric(
             "chebyshev",
@@ -1173,8 +1499,8 @@ METRICS = {
             invariances=_LP,
             homogeneous=True,
             array_api=True,
-            prepare=_fit_lp,
-            compare=_chebyshev,
+            prepare=functools.partial(_fit_differences, names=("chebyshev",)),
+            compare=functools.partial(_alone, _differences),
         ),
         Metric(
             "minkowski",
