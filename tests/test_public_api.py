@@ -13,6 +13,7 @@ MODULES = [
     "skinvariant.anchors",
     "skinvariant.datasets",
     "skinvariant.metrics",
+    "skinvariant.outofcore",
     "skinvariant.stitching",
 ]
 # numpydoc's checks that do not hold here, each with its reason
