@@ -1,6 +1,7 @@
 """RelativeProjector: every row compared with the anchors, under one metric."""
 
 import copy
+import functools
 import warnings
 from collections.abc import Mapping
 
@@ -18,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import assert_all_finite, gen_batches, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from skinvariant._validation import (
     as_dtype,
@@ -41,8 +42,7 @@ from skinvariant.metrics import (
 )
 
 # of temporary memory per worker; arrays of other libraries may sit on a GPU
-_BLOCK_MIB = 4
-_BLOCK_MIB_ARRAY_API = 32
+_BLOCK_MIB = 24
 _ANYTHING = "a scikit-learn transformer, or None"
 
 
@@ -166,6 +166,12 @@ def _removes_scale(post):
 def _copied(X):
     """Copy, for a transformer that might write into what it is given."""
     return X.copy() if namespace(X) is np else namespace(X).asarray(X, copy=True)
+
+
+@functools.cache
+def _thread_pools():
+    """Find the thread pools of this process, which takes some milliseconds."""
+    return ThreadpoolController()
 
 
 def check_params(metric_params):
@@ -297,7 +303,7 @@ class RelativeTransformer(
                 project(rows)
             return output
         # one BLAS thread per block: no number of threads may change the order of sums
-        with threadpool_limits(1, user_api="blas"):
+        with _thread_pools().limit(limits=1, user_api="blas"):
             Parallel(n_jobs=self.n_jobs, require="sharedmem")(
                 delayed(project)(rows) for rows in batches
             )
@@ -519,8 +525,7 @@ class RelativeTransformer(
 
     def _block_rows(self, X):
         """How many rows to project at once, a matter of memory alone."""
-        mine = _BLOCK_MIB if namespace(X) is np else _BLOCK_MIB_ARRAY_API
-        limit = min(mine, get_config()["working_memory"]) * 2**20
+        limit = min(_BLOCK_MIB, get_config()["working_memory"]) * 2**20
         sparse = issparse(X) and issparse(self.anchors_)
         width = X.nnz / X.shape[0] if sparse else X.shape[1]
         relative = self.anchors_.shape[0] * len(self._posts)
@@ -595,7 +600,7 @@ class RelativeProjector(RelativeTransformer):
 
     Notes
     -----
-    `transform` works in blocks of rows of about 4 MiB per thread (less if
+    `transform` works in blocks of rows of about 24 MiB per thread (less if
     scikit-learn's `working_memory` says so).  The size of a block changes a value by
     rounding at most: without `post`, by 64 units of rounding of the largest value.
 

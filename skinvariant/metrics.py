@@ -628,7 +628,8 @@ def _read_off(X, names, anchors, fast):
     doubtful = ~((squares > low) & (squares < high))
     values = {}
     if not _CENTRED.isdisjoint(names):
-        distances, crowded = _expanded(X, anchors, product, squares, fast)
+        kept = product if _CENTRED.issuperset(names) else product.copy()
+        distances, crowded = _expanded(X, anchors, kept, squares, fast)
         doubtful |= crowded
         if "euclidean" in names:
             values["euclidean"] = distances
@@ -649,9 +650,9 @@ def _read_off(X, names, anchors, fast):
 
 
 def _expanded(X, anchors, product, squares, fast):
-    """Euclidean distances from products, and the rows with many that cancel."""
+    """Turn products into Euclidean distances; find the rows with many that cancel."""
     both = squares[:, None] + fast["squares"]
-    gaps = product * -2
+    gaps = np.multiply(product, -2, out=product)
     gaps += both
     both *= fast["lost"]
     near = gaps <= both
