@@ -4,7 +4,7 @@ import copy
 import sys
 import warnings
 from numbers import Integral
-from threading import Lock
+from threading import Event, Lock, Thread
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -235,7 +235,7 @@ class _OneBlasThread:
     """Hold BLAS to one thread for as long as any block is being projected.
 
     dask has a thread per core already.  And limits that each of its threads sets and
-    lifts on its own undo each other.
+    lifts on its own undo each other: the one that holds is a thread of its own.
     """
 
     def __init__(self):
@@ -245,14 +245,28 @@ class _OneBlasThread:
     def __enter__(self):
         with self._lock:
             if self._n_blocks == 0:
-                self._limits = threadpool_limits(1, user_api="blas")
+                held, self._release = Event(), Event()
+                self._holder = Thread(target=_hold, args=(held, self._release))
+                self._holder.start()
+                held.wait()
             self._n_blocks += 1
 
     def __exit__(self, *exception):
         with self._lock:
             self._n_blocks -= 1
             if self._n_blocks == 0:
-                self._limits.restore_original_limits()
+                self._release.set()
+                self._holder.join()
+
+
+def _hold(held, release):
+    """Hold BLAS to one thread from `held` until `release`."""
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            held.set()
+            release.wait()
+    finally:
+        held.set()
 
 
 _ONE_BLAS_THREAD = _OneBlasThread()
