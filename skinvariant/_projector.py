@@ -4,6 +4,7 @@ import copy
 import functools
 import warnings
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -21,6 +22,13 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import ThreadpoolController
 
+from skinvariant._dask import (
+    fetch_anchors,
+    in_memory,
+    is_dask_array,
+    stand_in,
+    transform_lazily,
+)
 from skinvariant._validation import (
     as_dtype,
     as_float,
@@ -229,9 +237,11 @@ class RelativeTransformer(
 
         Parameters
         ----------
-        X : {array-like, CSR matrix} of shape (n_samples, n_features)
-            The space of the head.
-        y : array-like of shape (n_samples,), default=None
+        X : {array-like, CSR matrix, dask array} of shape (n_samples, n_features)
+            The space of the head.  Of a dask array only the anchors are computed; for
+            "kmeans" and "farthest" a random subsample of 20,000 rows, or of 10 for
+            each anchor if these are more; for "all" everything.
+        y : {array-like, dask array} of shape (n_samples,), default=None
             Class labels, for `anchors="stratified"` or a callable that wants them.
 
         Returns
@@ -246,22 +256,27 @@ class RelativeTransformer(
         """
         pairs = self._metrics_and_params()
         pre = _transformer("pre", self.pre, _PRE)
-        X = self._validate(X, pairs, pre, reset=True)
-        indices = choose_anchors(self.anchors, X, y, self.n_anchors, self.random_state)
+        check = partial(self._validate, pairs=pairs, pre=pre, reset=True)
+        if is_dask_array(X):
+            anchors, indices = fetch_anchors(self, X, y, check)
+        else:
+            X, how = check(X), (self.n_anchors, self.random_state)
+            indices = choose_anchors(self.anchors, X, y, *how)
+            anchors = take_rows(X, indices)
         # registered metrics by name: functions are no state
         self._metrics = [
             (metric.name if METRICS.get(metric.name) is metric else metric, params)
             for metric, params in pairs
         ]
-        xp = namespace(X)
-        on = {} if xp is np else {"device": X.device}
+        xp = namespace(anchors)
+        on = {} if xp is np else {"device": anchors.device}
         self.anchor_indices_ = xp.asarray(indices, **on)
         if isinstance(self.post, str) and self.post == "layer" and len(indices) < 2:
             raise ValueError(
                 "post='layer' needs at least 2 anchors, since one value minus its mean "
                 f"is always 0; got 1 (n_samples={X.shape[0]})"
             )
-        mapped = self._set_space(take_rows(X, indices), pairs, pre)
+        mapped = self._set_space(anchors, pairs, pre)
         posts = [_transformer("post", self.post, _POST)] * len(pairs)
         self._set_post(mapped, pairs, posts, to_fit=lambda post: True)
         return self
@@ -271,14 +286,15 @@ class RelativeTransformer(
 
         Parameters
         ----------
-        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        X : {array-like, CSR matrix, dask array} of shape (n_samples, n_features)
             Rows of the space that the anchors are from.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_out)
+        {ndarray, dask array} of shape (n_samples, n_features_out)
             The relative space, in float32 for float32 input and else in float64; an
-            array of the same library as `X` under array API dispatch.
+            array of the same library as `X` under array API dispatch.  Of a dask
+            array one in the same blocks of rows, not computed.
 
         Raises
         ------
@@ -287,6 +303,9 @@ class RelativeTransformer(
             the dtype.
         """
         check_is_fitted(self)
+        if is_dask_array(X):
+            self._validate(stand_in(X), self._fitted_pairs(), self.pre_, reset=False)
+            return transform_lazily(self, X)
         X = self._validate(X, self._fitted_pairs(), self.pre_, reset=False)
         self._check_library(X)
         xp = namespace(X)
@@ -318,7 +337,8 @@ class RelativeTransformer(
 
         Parameters
         ----------
-        anchors : {array-like, CSR matrix} of shape (n_anchors, n_features_new)
+        anchors : {array-like, CSR matrix, dask array} of shape (n_anchors, \
+                n_features_new)
             The same samples as `anchors_`, in the same order, as the other encoder
             sees them.  Any width.
 
@@ -336,7 +356,7 @@ class RelativeTransformer(
         new = copy.copy(self)
         pairs = self._fitted_pairs()
         pre = None if self.pre_ is None else clone(self.pre_)
-        anchors = new._validate(anchors, pairs, pre, reset=True)
+        anchors = new._validate(in_memory(anchors), pairs, pre, reset=True)
         if anchors.shape[0] != self.anchors_.shape[0]:
             raise ValueError(
                 f"{type(self).__name__}.rebase needs the same anchors in the new "

@@ -21,7 +21,8 @@ def loaded_by(*modules):
 
 
 @pytest.mark.parametrize(
-    "module", ["torch", "skorch", "matplotlib", "numba", "array_api_compat", "pytest"]
+    "module",
+    ["torch", "skorch", "matplotlib", "numba", "array_api_compat", "dask", "pytest"],
 )
 def test_nothing_heavy_is_loaded(module):
     """Optional packages wait until they are used."""

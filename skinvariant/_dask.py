@@ -1,0 +1,272 @@
+"""Dask arrays: anchors fetched from blocks, and blocks projected where they are."""
+
+import copy
+import sys
+import warnings
+from numbers import Integral
+from threading import Event, Lock, Thread
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.random import sample_without_replacement
+from threadpoolctl import threadpool_limits
+
+from skinvariant._validation import check_number
+from skinvariant.anchors import choose_anchors
+
+# "kmeans" and "farthest" look at the values of no more rows than these
+SUBSAMPLE = 20_000
+SUBSAMPLE_PER_ANCHOR = 10
+
+
+def is_dask_array(X):
+    """Tell whether `X` is a dask array, without importing dask.
+
+    Parameters
+    ----------
+    X : object
+        What a user gave.
+
+    Returns
+    -------
+    bool
+        Whether it is one.
+
+    Examples
+    --------
+    >>> from skinvariant._dask import is_dask_array
+    >>> is_dask_array([[1.0]])
+    False
+    """
+    # the array cannot be one of a module that nobody has loaded
+    module = sys.modules.get("dask.array")
+    return module is not None and isinstance(X, module.Array)
+
+
+def in_memory(X):
+    """Compute `X` if it is a dask array; anything else is returned as it is.
+
+    Parameters
+    ----------
+    X : object
+        What a user gave.
+
+    Returns
+    -------
+    object
+        `X` without dask.
+    """
+    return X.compute() if is_dask_array(X) else X
+
+
+def stand_in(X, n_rows=1):
+    """Return rows of zeros that are checked in place of a dask array.
+
+    Parameters
+    ----------
+    X : dask array of shape (n_samples, n_features)
+        The space; the number of rows may be unknown.
+    n_rows : int, default=1
+        How many rows of it.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_features)
+        With the width, dtype and number of dimensions of `X`.
+
+    Raises
+    ------
+    ValueError
+        If the number of columns is unknown.
+    """
+    if X.ndim != 2:
+        return np.zeros((1,) * X.ndim, dtype=X.dtype)
+    if np.isnan(X.shape[1]):
+        raise ValueError(
+            "the number of columns of a dask array must be known: call "
+            f"X.compute_chunk_sizes() first; got shape {X.shape}"
+        )
+    return np.zeros((n_rows, X.shape[1]), dtype=X.dtype)
+
+
+def fetch_anchors(estimator, X, y, check):
+    """Choose anchors among the rows of a dask array, and compute only what it takes.
+
+    "kmeans" and "farthest" choose among `SUBSAMPLE` random rows, or
+    `SUBSAMPLE_PER_ANCHOR` for each anchor if these are more; a callable gets `X`
+    itself.
+
+    Parameters
+    ----------
+    estimator : RelativeTransformer
+        Has `anchors`, `n_anchors` and `random_state`.
+    X : dask array of shape (n_samples, n_features)
+        The space.
+    y : {array-like, dask array} of shape (n_samples,) or None
+        Class labels, where the strategy needs them.
+    check : callable
+        Takes rows in memory, and returns them validated.
+
+    Returns
+    -------
+    rows : {ndarray, CSR matrix} of shape (n_anchors, n_features)
+        The anchors.
+    indices : ndarray of shape (n_anchors,), dtype int
+        Which rows of `X` they are.
+
+    Raises
+    ------
+    ValueError
+        If the number of rows is unknown.
+    """
+    n_samples = X.shape[0] if X.ndim else 1
+    if np.isnan(n_samples):
+        raise ValueError(
+            "to choose anchors, the number of rows of a dask array must be known: call "
+            f"X.compute_chunk_sizes() before fit; got shape {X.shape}"
+        )
+    check(stand_in(X, min(1, n_samples)))
+    anchors, n_anchors = estimator.anchors, estimator.n_anchors
+    seed = estimator.random_state
+    if not isinstance(anchors, str) or anchors not in ("farthest", "kmeans"):
+        indices = choose_anchors(anchors, X, y, n_anchors, seed)
+        return check(_fetch_rows(X, indices)), indices
+    check_number("n_anchors", n_anchors, Integral, 1)
+    size = max(SUBSAMPLE, SUBSAMPLE_PER_ANCHOR * n_anchors)
+    sample = np.arange(n_samples)
+    if size < n_samples:
+        seed = check_random_state(seed)
+        sample = sample_without_replacement(n_samples, size, random_state=seed)
+    rows = check(_fetch_rows(X, sample))
+    chosen = choose_anchors(anchors, rows, y, n_anchors, seed)
+    return rows[chosen], sample[chosen]
+
+
+def _fetch_rows(X, indices):
+    """Compute some rows of a dask array, in this order."""
+    if X.numblocks[0] > X.shape[0]:  # some are empty, which dask's indexing is not for
+        X = X.rechunk({0: -1})
+    order = np.argsort(indices)  # each block is cut once, where indices are sorted
+    rows = X[indices[order]].compute()
+    return rows[np.argsort(order)]
+
+
+def transform_lazily(estimator, X):
+    """Project the rows of a dask array, each block where it will be computed.
+
+    Parameters
+    ----------
+    estimator : fitted RelativeTransformer
+        What projects.  Its present state is kept: a later fit changes nothing.
+    X : dask array of shape (n_samples, n_features)
+        Rows, of the fitted width; their number may be unknown.
+
+    Returns
+    -------
+    dask array of shape (n_samples, n_features_out)
+        In row blocks as those of `X`, not computed.
+
+    Raises
+    ------
+    TypeError
+        If the estimator does not return NumPy arrays.
+    """
+    import dask
+    import dask.array as da
+
+    width = _projected_anchor(estimator).shape[1]
+    estimator = copy.copy(estimator)
+    vars(estimator).pop("feature_names_in_", None)  # no block has names to compare
+    dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+    X = X.rechunk({1: -1})
+    return da.map_blocks(
+        project_block,
+        X,
+        # one node of the graph, which all blocks refer to
+        dask.delayed(estimator, traverse=False),
+        width=width,
+        block_dtype=dtype,
+        dtype=dtype,
+        chunks=(X.chunks[0], (width,)),
+        meta=np.empty((0, 0), dtype=dtype),
+    )
+
+
+def _projected_anchor(estimator):
+    """Project one anchor, to see what the estimator returns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an anchor that nobody asked about
+        output = estimator.transform(estimator.anchors_[:1])
+    if not isinstance(output, np.ndarray):
+        raise TypeError(
+            f"for a dask array, transform of {type(estimator).__name__} must return "
+            "NumPy arrays: set_output(transform='default'), and fit on NumPy or dask "
+            f"arrays; got {type(output).__module__}.{type(output).__name__}"
+        )
+    return output
+
+
+def project_block(block, estimator, width, block_dtype):
+    """Project one block of rows.
+
+    Parameters
+    ----------
+    block : {ndarray, CSR matrix} of shape (n_rows, n_features)
+        The rows, of which there may be none.
+    estimator : fitted RelativeTransformer
+        What projects.
+    width : int
+        Number of columns of the output.
+    block_dtype : dtype
+        Its dtype.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, width)
+        The relative space of the block.
+    """
+    if block.shape[0] == 0:  # scikit-learn refuses it, but a filter may leave nothing
+        return np.empty((0, width), dtype=block_dtype)
+    with _ONE_BLAS_THREAD:
+        return np.asarray(estimator.transform(block), dtype=block_dtype)
+
+
+class _OneBlasThread:
+    """Hold BLAS to one thread for as long as any block is being projected.
+
+    dask has a thread per core already.  And limits that each of its threads sets and
+    lifts on its own undo each other: the one that holds is a thread of its own.
+    """
+
+    def __init__(self):
+        self._lock = Lock()
+        self._n_blocks = 0
+
+    def __enter__(self):
+        with self._lock:
+            if self._n_blocks == 0:
+                held, self._release = Event(), Event()
+                self._holder = Thread(target=_hold, args=(held, self._release))
+                self._holder.start()
+                held.wait()
+            self._n_blocks += 1
+
+    def __exit__(self, *exception):
+        with self._lock:
+            self._n_blocks -= 1
+            if self._n_blocks == 0:
+                self._release.set()
+                self._holder.join()
+
+
+def _hold(held, release):
+    """Hold BLAS to one thread from `held` until `release`."""
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            held.set()
+            release.wait()
+    finally:
+        held.set()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
