@@ -1110,3 +1110,50 @@ def test_two_libraries_at_once():
         pytest.raises(TypeError, match="arrays of one library; got array_api_strict"),
     ):
         METRICS["cosine"].function(xp.asarray(X), anchors)
+
+
+FROM_ONE_PRODUCT = ("cosine", "angular", "inner", "euclidean", "sqeuclidean")
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0, 300.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("spread", [1.0, 0.05])
+def test_metrics_that_share_a_product_are_as_right_as_alone(offset, dtype, spread):
+    """Beside float64, also where rows lie in clusters, far away, or are anchors."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((5, 200))
+    X = centres[rng.integers(5, size=300)] + spread * rng.standard_normal((300, 200))
+    X = (X + offset).astype(dtype)
+    X[7], X[8] = X[0] * 1e-12, X[0] * 1e12
+    anchors = X[:100:3].copy()
+    pairs = [(METRICS[name], {}) for name in FROM_ONE_PRODUCT]
+    with np.errstate(all="ignore"):
+        groups = metrics._fit_together(pairs, anchors)
+        spaces = metrics._transform_together(X, pairs, groups)
+    wide, wide_anchors = X.astype(float), anchors.astype(float)
+    unit, unit_anchors = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        for rows in (wide, wide_anchors)
+    )
+    euclid = cdist(wide, wide_anchors)
+    inner = wide @ wide_anchors.T
+    lengths = np.linalg.norm(wide, axis=1)[:, None] * np.linalg.norm(
+        wide_anchors, axis=1
+    )
+    single = dtype == np.float32
+    got = dict(zip(FROM_ONE_PRODUCT, spaces, strict=True))
+    np.testing.assert_allclose(got["euclidean"], euclid, rtol=1e-5 if single else 1e-9)
+    np.testing.assert_allclose(
+        got["sqeuclidean"], euclid**2, rtol=2e-5 if single else 2e-9
+    )
+    bound = 1e-5 if single else 1e-12
+    assert (abs(got["inner"] - inner) / lengths).max() < bound
+    assert abs(got["cosine"] - inner / lengths).max() < bound
+    chords = cdist(unit, unit_anchors)
+    angles = 2 / np.pi * np.arcsin(np.clip(chords / 2, 0, 1))
+    np.testing.assert_allclose(
+        got["angular"],
+        angles,
+        rtol=1e-5 if single else 1e-7,
+        atol=1e-7 if single else 1e-9,
+    )

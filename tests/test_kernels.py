@@ -1,0 +1,166 @@
+"""The compiled kernels: right to the digit, beside SciPy in float64, and replaceable."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+
+import skinvariant
+from skinvariant import InvariantAggregator, RelativeProjector, _kernels, metrics
+
+BOTH = ("manhattan", "chebyshev")
+IN_SCIPY = {"manhattan": "cityblock", "chebyshev": "chebyshev"}
+
+
+def compared(X, anchors, names=BOTH):
+    """Distances by the kernels."""
+    return _kernels.compare(X, _kernels.pack(anchors), len(anchors), names)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n_samples=st.integers(1, 270),
+    n_anchors=st.integers(1, 35),
+    n_features=st.integers(1, 300),
+    names=st.sampled_from([BOTH, BOTH[:1], BOTH[1:]]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 2**16),
+)
+def test_kernels_equal_scipy(n_samples, n_anchors, n_features, names, dtype, seed):
+    """Of every shape: tiles, panels and chunks end where they must."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n_samples, n_features)).astype(dtype)
+    anchors = rng.standard_normal((n_anchors, n_features)).astype(dtype)
+    values = compared(X, anchors, names)
+    assert tuple(values) == names
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    for name in names:
+        assert values[name].dtype == dtype
+        wanted = cdist(X.astype(float), anchors.astype(float), IN_SCIPY[name])
+        np.testing.assert_allclose(values[name], wanted, rtol=tolerance)
+
+
+def test_sums_of_float32_do_not_drift():
+    """Equal terms round the same way each time; 100,000 of them, and still 1e-5."""
+    X = np.full((1, 100_000), 0.1, dtype=np.float32)
+    wanted = 100_000 * float(np.float32(0.1))
+    found = float(compared(X, np.zeros_like(X))["manhattan"][0, 0])
+    assert abs(found / wanted - 1) < 1e-5
+
+
+@pytest.mark.parametrize("offset", [0, 1e4, -3e7])
+def test_anchors_are_at_distance_zero_also_far_from_the_origin(offset):
+    """And only they: near rows keep their distance."""
+    rng = np.random.default_rng(0)
+    anchors = (rng.standard_normal((19, 130)) * 100 + offset).astype(np.float32)
+    values = compared(anchors, anchors)
+    for name in BOTH:
+        wanted = cdist(anchors.astype(float), anchors.astype(float), IN_SCIPY[name])
+        np.testing.assert_allclose(values[name], wanted, rtol=1e-5)
+        assert (np.diag(values[name]) == 0).all()
+
+
+@pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e-20, 1e30, 3e38])
+@pytest.mark.parametrize("name", BOTH)
+def test_every_scale_of_float32(name, scale):
+    """What the sum in float32 cannot hold comes back in float64, and never as NaN."""
+    X = np.float32(scale) * np.array([[1, -1, 0.5], [0.5, 0, -1]], dtype=np.float32)
+    anchors = -X[:1]
+    wanted = cdist(X.astype(float), anchors.astype(float), IN_SCIPY[name])
+    values = metrics.METRICS[name].transform(X, metrics.METRICS[name].fit(anchors))
+    np.testing.assert_allclose(values, wanted, rtol=1e-5)
+
+
+def test_read_only_strided_and_mapped_rows(tmp_path):
+    """Rows need not lie as the kernel reads them, and are not written to."""
+    X = np.random.default_rng(0).standard_normal((20, 30)).astype(np.float32)
+    wanted = compared(X, X)["manhattan"]
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    fortran = np.asfortranarray(X)
+    doubled = np.repeat(X, 2, axis=1)[:, ::2]
+    for rows in (mapped, fortran, doubled):
+        np.testing.assert_array_equal(compared(rows, X)["manhattan"], wanted)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3])
+def test_two_metrics_in_one_pass_are_the_two_alone(n_jobs, monkeypatch):
+    """Bit for bit, and with any number of threads."""
+    monkeypatch.setattr("skinvariant._projector._BLOCK_MIB", 0.1)
+    X = np.random.default_rng(0).standard_normal((500, 40)).astype(np.float32)
+    options = {"anchors": np.arange(9), "n_jobs": n_jobs}
+    both = InvariantAggregator(metrics=BOTH, post=None, **options).fit_transform(X)
+    alone = [
+        RelativeProjector(metric=name, **options).fit_transform(X) for name in BOTH
+    ]
+    np.testing.assert_array_equal(both, np.concatenate(alone, axis=1))
+
+
+USE = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    {before}
+    import numpy as np
+    import skinvariant
+    from skinvariant.metrics import manhattan, chebyshev
+    X = np.array([[0.0, 0.0], [1.0, 1.0]])
+    for _ in range(2):
+        print(manhattan(X, [[3.0, 4.0]]).ravel(), chebyshev(X, [[3.0, 4.0]]).ravel())
+for warning in caught:
+    print(warning.message)
+"""
+
+
+def used(before="pass", **options):
+    """What a fresh interpreter prints when it uses the kernels."""
+    command = [sys.executable, "-c", USE.format(before=before)]
+    return subprocess.check_output(command, text=True, **options).splitlines()
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["import sys; sys.modules['numba'] = None", "import numba; numba.njit = None"],
+)
+def test_without_a_compiler_scipy_does_it(before):
+    """The same values, and one warning."""
+    first, second, *warned = used(before)
+    assert first == second == "[7. 5.] [4. 3.]"
+    assert len(warned) == 1
+    assert "cannot be used" in warned[0]
+
+
+def test_without_a_cache_folder(tmp_path):
+    """Compiled anew, and one warning that says what to set."""
+    copied = tmp_path / "skinvariant"
+    source = Path(skinvariant.__file__).parent
+    shutil.copytree(source, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    (copied / "__pycache__").write_text("a file, where a folder would have to be")
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(copied / "__init__.py"))
+    environment = {
+        name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"
+    }
+    before = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+    first, second, *warned = used(before, env=environment | nowhere)
+    assert first == second == "[7. 5.] [4. 3.]"
+    assert len(warned) == 1
+    assert "NUMBA_CACHE_DIR" in warned[0]
+
+
+def test_kernels_that_appear_or_vanish_after_fit(monkeypatch):
+    """A model fitted with a compiler serves without one, and the other way round."""
+    X = np.random.default_rng(0).standard_normal((30, 5))
+    compiled = RelativeProjector(8, metric="manhattan", random_state=0).fit(X)
+    wanted = compiled.transform(X)
+    monkeypatch.setattr(metrics, "_usable_kernels", lambda: None)
+    np.testing.assert_allclose(compiled.transform(X), wanted, rtol=1e-13)
+    plain = RelativeProjector(8, metric="manhattan", random_state=0).fit(X)
+    monkeypatch.undo()
+    np.testing.assert_allclose(plain.transform(X), wanted, rtol=1e-13)
