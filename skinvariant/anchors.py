@@ -152,8 +152,8 @@ def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
 
     Anchors cover the space evenly, dense parts included once.  k-means++ on at most
     10 rows an anchor finds the first centres; at most 20 rounds of Lloyd's algorithm
-    on all rows follow.  Every index is chosen once; where `X` has fewer distinct rows than `n_anchors`, the rest is
-    drawn at random from the rows not yet chosen.
+    on all rows follow.  Every index is chosen once; where `X` has fewer distinct rows
+    than `n_anchors`, the rest is drawn at random from the rows not yet chosen.
 
     Parameters
     ----------

@@ -428,7 +428,7 @@ def test_missing_names_are_told_once(X):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two worker processes, each with one thread and 400 MB."""
+    """Two worker processes, each with one thread and 600 MB, of which the imports take half."""
     # workers cannot import this file
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with (
@@ -437,7 +437,7 @@ def cluster():
             n_workers=2,
             threads_per_worker=1,
             processes=True,
-            memory_limit="400MB",
+            memory_limit="600MB",
             dashboard_address=":0",
         ) as cluster,
     ):
@@ -506,7 +506,7 @@ def test_a_killed_worker_costs_its_blocks_and_no_more(client):
 
 
 def test_workers_hold_a_few_blocks_and_not_the_space(client):
-    """1 GB of rows through two workers of 400 MB, of which none is restarted."""
+    """1 GB of rows through two workers of 600 MB, of which none is restarted."""
     X = random_space(64, 16_000, 256)
     assert X.nbytes > 1e9
     before = client.run(os.getpid)

@@ -1,4 +1,4 @@
-"""The compiled kernels: right to the digit, beside SciPy in float64, and replaceable."""
+"""The compiled kernels: right to the digit beside SciPy, and replaceable by it."""
 
 import os
 import shutil
