@@ -147,7 +147,7 @@ def _tile(typingctx, X, panel, first, start, stop, sums, maxima):
     return signature, generate
 
 
-def _compare(X, packed, manhattan, chebyshev, sums, maxima):
+def _compare(X, packed, manhattan, chebyshev, sums, maxima):  # pragma: no cover
     """Fill `manhattan` and `chebyshev`, of which one may be None."""
     n_panels, n_features, lanes = packed.shape
     step = _ACCUMULATORS if sums is None or maxima is None else _ACCUMULATORS // 2

@@ -428,7 +428,7 @@ def test_missing_names_are_told_once(X):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two worker processes, each with one thread and 600 MB, of which the imports take half."""
+    """Two worker processes of one thread and 600 MB; imports take half of that."""
     # workers cannot import this file
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with (

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,6 +46,16 @@ def test_kernels_equal_scipy(n_samples, n_anchors, n_features, names, dtype, see
         assert values[name].dtype == dtype
         wanted = cdist(X.astype(float), anchors.astype(float), IN_SCIPY[name])
         np.testing.assert_allclose(values[name], wanted, rtol=tolerance)
+
+
+@pytest.mark.parametrize("names", [BOTH, BOTH[:1], BOTH[1:]])
+def test_the_kernel_compiled_anew_is_the_one_from_the_cache(names):
+    """Bit for bit; what is on disk was made by this code."""
+    X = np.random.default_rng(0).standard_normal((20, 140)).astype(np.float32)
+    fresh = numba.njit(nogil=True, error_model="numpy")(_kernels._compare)
+    anew = _kernels._run(fresh, X, names, _kernels.pack(X), 20)
+    for name, values in compared(X, X, names).items():
+        np.testing.assert_array_equal(anew[name], values)
 
 
 def test_sums_of_float32_do_not_drift():

@@ -32,6 +32,12 @@ from skinvariant.metrics import layer_normalize
 METRICS = ("cosine", "euclidean", "manhattan", "chebyshev")
 PEERS = {"faiss": "faiss-cpu", "torch": "torch"}
 N_RUNS = 7
+SLOWEST = {
+    *((metric, peer) for metric in METRICS[1:] for peer in ("scipy", "torch")),
+    *((metric, "scikit-learn") for metric in METRICS[2:]),
+    ("chebyshev", "faiss"),
+    ("product", "scikit-learn"),
+}
 
 
 def optional(name):
@@ -43,14 +49,18 @@ def optional(name):
 
 
 def side_by_side(functions, n_runs=N_RUNS):
-    """Median seconds of each function, which take turns; the first turn is free."""
+    """Median seconds of each function, which take turns.
+
+    Each turn begins with a call that does not count: the threads of the one before
+    keep the processors busy for a while, waiting for more.
+    """
     seconds = {name: [] for name in functions}
-    for turn in range(n_runs + 1):
+    for _ in range(n_runs):
         for name, function in functions.items():
+            function()
             start = time.perf_counter()
             function()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.perf_counter() - start)
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
@@ -103,10 +113,12 @@ def ratios(X, n_anchors=500):
             peers = {"scikit-learn": lambda: sklearn_product(X, anchors)}
         else:
             peers = peers_of(name, X, anchors)
-        # slow peers take fewer turns: they lose by far more than their noise
+        # the slowest take fewer turns: they lose by far more than their noise
         both = {"skinvariant": ours["skinvariant"]}
         compared = {
-            peer: side_by_side(both | {peer: function}, 7 if peer == "faiss" else 3)
+            peer: side_by_side(
+                both | {peer: function}, 3 if (name, peer) in SLOWEST else N_RUNS
+            )
             for peer, function in peers.items()
         }
         table[name] = {
@@ -163,14 +175,14 @@ def plain_farthest(X, n_anchors):
 def anchor_choice(X):
     """Seconds of kmeans; farthest in units of the plain loop.  300 anchors."""
     kmeans = side_by_side(
-        {"kmeans": lambda: kmeans_anchors(X, n_anchors=300, random_state=0)}
+        {"kmeans": lambda: kmeans_anchors(X, n_anchors=300, random_state=0)}, 3
     )
     farthest = side_by_side(
         {
             "ours": lambda: farthest_anchors(X, n_anchors=300, random_state=0),
             "plain": lambda: plain_farthest(X, 300),
         },
-        3,
+        1,
     )
     return kmeans["kmeans"], farthest["ours"] / farthest["plain"]
 
