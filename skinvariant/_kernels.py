@@ -94,6 +94,23 @@ def _raise(builder, held, value):
     return builder.select(builder.fcmp_ordered(">", value, held), value, held)
 
 
+def _slot(builder, value):
+    """Hold a value; the compiler puts such slots into registers."""
+    slot = cgutils.alloca_once(builder, value.type)
+    builder.store(value, slot)
+    return slot
+
+
+def _pass_on(builder, slots, data, first, wide, align, combine):
+    """Combine what is held for rows from `first` on with what was there before."""
+    for i, slot in enumerate(slots):
+        row = builder.add(first, first.type(i))
+        at = builder.mul(row, first.type(wide.count))
+        target = _vector_at(builder, data, at, wide)
+        old = builder.load(target, align=align)
+        builder.store(combine(builder, old, builder.load(slot)), target, align=align)
+
+
 @intrinsic
 def _tile(typingctx, X, panel, first, start, stop, sums, maxima):
     """Take in the features from `start` to `stop`, for some rows and one panel.
@@ -117,11 +134,8 @@ def _tile(typingctx, X, panel, first, start, stop, sums, maxima):
         vector = ir.VectorType(context.get_value_type(X.dtype), lanes)
         rows = _row_pointers(builder, view(0, X), first, n_rows)
         anchors = view(1, panel).data
-        held = [[cgutils.alloca_once(builder, vector) for _ in rows] for _ in outputs]
-        for slots in held:
-            for slot in slots:
-                builder.store(ir.Constant(vector, None), slot)
-        one = start.type(1)
+        zero, one = ir.Constant(vector, None), start.type(1)
+        held = [[_slot(builder, zero) for _ in rows] for _ in outputs]
         with cgutils.for_range_slice(builder, start, stop, one) as (feature, _):
             at = builder.mul(feature, feature.type(lanes))
             values = builder.load(_vector_at(builder, anchors, at, vector), align=size)
@@ -132,15 +146,11 @@ def _tile(typingctx, X, panel, first, start, stop, sums, maxima):
                     new = combine(builder, builder.load(slots[i]), gap)
                     builder.store(new, slots[i])
         for slots, (place, kind, combine) in zip(held, outputs, strict=True):
-            data = view(place, kind).data
             wide = ir.VectorType(context.get_value_type(kind.dtype), lanes)
-            for i, slot in enumerate(slots):
-                row = builder.add(first, first.type(i))
-                at = builder.mul(row, first.type(lanes))
-                target = _vector_at(builder, data, at, wide)
-                old = builder.load(target, align=kind.dtype.bitwidth // 8)
-                new = combine(builder, old, builder.load(slot))
-                builder.store(new, target, align=kind.dtype.bitwidth // 8)
+            align = kind.dtype.bitwidth // 8
+            _pass_on(
+                builder, slots, view(place, kind).data, first, wide, align, combine
+            )
         return context.get_dummy_value()
 
     signature = types.void(X, panel, first, start, stop, sums, maxima)
@@ -172,12 +182,35 @@ def _compare(X, packed, manhattan, chebyshev, sums, maxima):  # pragma: no cover
 
 
 @functools.cache
-def _kernel():
-    """Compile `_compare` when it is called, or load it from the cache on disk."""
+def load():
+    """Load the kernel from the cache on disk, or compile it.
+
+    Returns
+    -------
+    callable
+        The kernel, tried once; it compiles further cases when they are asked for.
+
+    Raises
+    ------
+    Exception
+        Whatever the compiler says where it cannot work.
+
+    Warns
+    -----
+    UserWarning
+        If there is no folder to keep it in.
+
+    Examples
+    --------
+    >>> from skinvariant._kernels import load
+    >>> load().__name__
+    '_compare'
+    """
+    one = np.zeros((1, 1), dtype=np.float32)
     for cache in (True, False):
         try:
             kernel = njit(nogil=True, cache=cache, error_model="numpy")(_compare)
-            _run(kernel, np.zeros((1, 1), dtype=np.float32), ("manhattan",))
+            _run(kernel, one, pack(one), 1, ("manhattan",))
             return kernel
         except (OSError, RuntimeError) as error:  # no folder to keep it in
             if not cache:
@@ -191,9 +224,8 @@ def _kernel():
             )
 
 
-def _run(kernel, X, names, packed=None, n_anchors=1):
+def _run(kernel, X, packed, n_anchors, names):
     """Allocate what the kernel fills, and call it."""
-    packed = pack(X) if packed is None else packed
     outputs, scratch = [], []
     for name, dtype in (("manhattan", np.float64), ("chebyshev", X.dtype)):
         wanted, shape = name in names, (X.shape[0], n_anchors)
@@ -238,4 +270,4 @@ def compare(X, packed, n_anchors, names):
     ([[7.0, 17.0]], [[4.0, 12.0]])
     """
     X = np.require(X, requirements=["C", "A"])
-    return _run(_kernel(), X, names, packed, n_anchors)
+    return _run(load(), X, packed, n_anchors, names)

@@ -4,7 +4,6 @@ import copy
 import functools
 import warnings
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -256,7 +255,7 @@ class RelativeTransformer(
         """
         pairs = self._metrics_and_params()
         pre = _transformer("pre", self.pre, _PRE)
-        check = partial(self._validate, pairs=pairs, pre=pre, reset=True)
+        check = functools.partial(self._validate, pairs=pairs, pre=pre, reset=True)
         if is_dask_array(X):
             anchors, indices = fetch_anchors(self, X, y, check)
         else:

@@ -515,6 +515,7 @@ _SLOW = {
     "euclidean": (_fit_euclidean, _euclidean),
     "sqeuclidean": (_fit_euclidean, _sqeuclidean),
 }
+# those that need rows around the origin
 _CENTRED = {"euclidean", "sqeuclidean"}
 # norms whose squares neither over- nor underflow
 _ORDINARY = {"float32": (1e-15, 1e15), "float64": (1e-140, 1e140)}
@@ -698,14 +699,16 @@ def _narrow(X):
     return csr_array((X.data.copy(), indices, starts), shape=X.shape)
 
 
+_IN_SCIPY = {"manhattan": "cityblock", "chebyshev": "chebyshev"}
+
+
 @functools.cache
 def _usable_kernels():
     """Import the compiled kernels, or say once that they cannot be used."""
     try:
         from skinvariant import _kernels
 
-        one = np.zeros((1, 1), dtype=np.float32)
-        _kernels.compare(one, _kernels.pack(one), 1, ("manhattan",))
+        _kernels.load()
     except Exception as error:  # whatever the compiler says: SciPy needs none
         warnings.warn(
             "the compiled kernels of skinvariant cannot be used, so that manhattan and "
@@ -751,7 +754,6 @@ def _differences(X, names, anchors, packed):
     return values
 
 
-_IN_SCIPY = {"manhattan": "cityblock", "chebyshev": "chebyshev"}
 _SPECIAL_ORDERS = {1.0: "manhattan", 2.0: "euclidean", np.inf: "chebyshev"}
 
 

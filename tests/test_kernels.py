@@ -53,7 +53,7 @@ def test_the_kernel_compiled_anew_is_the_one_from_the_cache(names):
     """Bit for bit; what is on disk was made by this code."""
     X = np.random.default_rng(0).standard_normal((20, 140)).astype(np.float32)
     fresh = numba.njit(nogil=True, error_model="numpy")(_kernels._compare)
-    anew = _kernels._run(fresh, X, names, _kernels.pack(X), 20)
+    anew = _kernels._run(fresh, X, _kernels.pack(X), 20, names)
     for name, values in compared(X, X, names).items():
         np.testing.assert_array_equal(anew[name], values)
 
