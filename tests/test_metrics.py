@@ -1118,7 +1118,10 @@ FROM_ONE_PRODUCT = ("cosine", "angular", "inner", "euclidean", "sqeuclidean")
 @pytest.mark.parametrize("offset", [0.0, 3.0, 300.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("spread", [1.0, 0.05])
-def test_metrics_that_share_a_product_are_as_right_as_alone(offset, dtype, spread):
+@pytest.mark.parametrize("left_out", [(), ("angular",)])  # which sends near rows back
+def test_metrics_that_share_a_product_are_as_right_as_alone(
+    offset, dtype, spread, left_out
+):
     """Beside float64, also where rows lie in clusters, far away, or are anchors."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((5, 200))
@@ -1126,7 +1129,8 @@ def test_metrics_that_share_a_product_are_as_right_as_alone(offset, dtype, sprea
     X = (X + offset).astype(dtype)
     X[7], X[8] = X[0] * 1e-12, X[0] * 1e12
     anchors = X[:100:3].copy()
-    pairs = [(METRICS[name], {}) for name in FROM_ONE_PRODUCT]
+    names = [name for name in FROM_ONE_PRODUCT if name not in left_out]
+    pairs = [(METRICS[name], {}) for name in names]
     with np.errstate(all="ignore"):
         groups = metrics._fit_together(pairs, anchors)
         spaces = metrics._transform_together(X, pairs, groups)
@@ -1137,12 +1141,14 @@ def test_metrics_that_share_a_product_are_as_right_as_alone(offset, dtype, sprea
         wide_anchors, axis=1
     )
     single = dtype == np.float32
-    got = dict(zip(FROM_ONE_PRODUCT, spaces, strict=True))
+    got = dict(zip(names, spaces, strict=True))
     assert_allclose(got["euclidean"], euclid, rtol=1e-5 if single else 1e-9)
     assert_allclose(got["sqeuclidean"], euclid**2, rtol=2e-5 if single else 2e-9)
     bound = 1e-5 if single else 1e-12
     assert (abs(got["inner"] - inner) / lengths).max() < bound
     assert abs(got["cosine"] - inner / lengths).max() < bound
+    if "angular" in left_out:
+        return
     # rows 7 and 8 are parallel to an anchor, but for the rounding of the data
     rounding = 2 * np.finfo(dtype).eps
     wanted = angle(wide, wide_anchors)
