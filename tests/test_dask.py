@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -426,23 +427,35 @@ def test_missing_names_are_told_once(X):
 # --- a cluster ------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Two worker processes of one thread and 600 MB; imports take half of that."""
-    # workers cannot import this file
+@pytest.fixture(scope="module", autouse=True)
+def sent_by_value():
+    """Workers cannot import this file, so what it defines travels with the tasks."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@contextmanager
+def two_workers(memory_limit):
+    """Two worker processes of one thread each."""
     with (
         dask.config.set(scheduler=None),
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
             processes=True,
-            memory_limit="600MB",
+            memory_limit=memory_limit,
             dashboard_address=":0",
         ) as cluster,
     ):
         yield cluster
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Workers of 600 MB, of which the imports take half."""
+    with two_workers("600MB") as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -533,18 +546,25 @@ class Traced:
             file.write(f"{os.getpid()}\n")
 
 
-def test_the_anchors_reach_each_worker_once(client, tmp_path):
-    """However many blocks there are."""
+def test_the_anchors_reach_each_worker_once(tmp_path):
+    """However many blocks there are.
+
+    The workers have room: short of memory they would put what they hold on their own
+    disk, and unpickle it from there again and again.
+    """
     path = tmp_path / "unpickled"
     X = random_space(60, 50, 8, seconds=0.01)
     projector = RelativeProjector(20, metric=Traced(str(path)), random_state=0)
-    output = projector.fit(X[:50]).transform(X)
-    path.write_text("")
-    computed = output.compute()
-    by_process = [int(line) for line in path.read_text().split()]
-    workers = client.run(os.getpid).values()
+    plain = RelativeProjector(20, random_state=0)
+    with two_workers(0) as cluster, distributed.Client(cluster) as client:
+        client.wait_for_workers(2)
+        output = projector.fit(X[:50]).transform(X)
+        path.write_text("")
+        computed = output.compute()
+        by_process = [int(line) for line in path.read_text().split()]
+        workers = client.run(os.getpid).values()
+        expected = plain.fit(X[:50]).transform(X).compute()
     assert [by_process.count(worker) for worker in workers] == [1, 1]
-    expected = RelativeProjector(20, random_state=0).fit(X[:50]).transform(X).compute()
     np.testing.assert_array_equal(computed, expected)
 
 
