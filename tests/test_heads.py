@@ -1,0 +1,990 @@
+"""The heads: scikit-learn estimators around a network that skorch trains."""
+
+import copy
+import functools
+import io
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from scipy.stats import ortho_group
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_digits, make_regression
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("skorch")
+
+from skinvariant import InvariantAggregator, stitch  # noqa: E402
+from skinvariant import heads as module  # noqa: E402
+from skinvariant.heads import (  # noqa: E402
+    InvariantClassifier,
+    InvariantRegressor,
+    space_agreement,
+)
+from skinvariant.nn import AGGREGATIONS, MLPSum  # noqa: E402
+
+torch.set_num_threads(1)  # small networks are slower on more
+BOTH = [InvariantClassifier, InvariantRegressor]
+LEARNED = ("attention", "mlp_sum", "weighted")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Images of digits, in float32, 700 to train and 300 to test."""
+    X, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))[:1000]
+    X, y = X[order].astype(np.float32), y[order]
+    return X[:700], X[700:], y[:700], y[700:]
+
+
+@pytest.fixture(scope="module")
+def targets():
+    """Two targets of a smooth function, in units of their own."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 4)).astype(np.float32)
+    y = np.column_stack([1000 + 50 * X[:, 0], 0.01 * np.abs(X[:, 1])])
+    return X[:500], X[500:], y[:500], y[500:]
+
+
+@functools.cache
+def fitted(aggregation="mlp_sum", **kwargs):
+    """A classifier of digits; fit once for all tests that only look at it."""
+    X, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))[:700]
+    head = InvariantClassifier(60, aggregation=aggregation, random_state=0, **kwargs)
+    return head.fit(X[order].astype(np.float32), y[order])
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_digits_are_learned(aggregation, digits):
+    """Every aggregation; its network is the one that was named."""
+    _, X, _, y = digits
+    head = fitted(aggregation)
+    assert head.score(X, y) > 0.85
+    assert type(head.net_.module_.aggregation) is AGGREGATIONS[aggregation]
+    probabilities = head.predict_proba(X)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert np.array_equal(head.classes_[probabilities.argmax(1)], head.predict(X))
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_transform_is_what_the_head_sees(aggregation, digits):
+    """The linear head on the aggregated space gives the probabilities."""
+    _, X, _, _ = digits
+    head = fitted(aggregation)
+    space = head.transform(X)
+    assert space.shape == (300, 240 if aggregation == "concat" else 60)
+    assert len(head.get_feature_names_out()) == space.shape[1]
+    with torch.no_grad():
+        outputs = head.net_.module_.head(torch.from_numpy(space)).softmax(dim=1)
+    np.testing.assert_allclose(outputs.numpy(), head.predict_proba(X), atol=1e-6)
+
+
+def test_sum_is_the_aggregators_sum(digits):
+    """With nothing learned, the space is that of `InvariantAggregator`."""
+    X, X_test, y, _ = digits
+    head = InvariantClassifier(
+        60, aggregation="sum", post="layer", max_epochs=1, random_state=0
+    )
+    head.fit(X, y)
+    aggregator = InvariantAggregator(60, aggregation="sum", random_state=0).fit(X)
+    assert np.array_equal(head.anchor_indices_, aggregator.anchor_indices_)
+    np.testing.assert_allclose(
+        head.transform(X_test), aggregator.transform(X_test), atol=1e-5
+    )
+
+
+def test_regression_in_the_units_of_the_targets(targets):
+    """Two targets, 1000 and 0.01 in size, at once and each alone."""
+    X, X_test, y, y_test = targets
+    head = InvariantRegressor(80, hidden_layer_sizes=(50,), random_state=0).fit(X, y)
+    assert head.predict(X_test).shape == (100, 2)
+    assert head.score(X_test, y_test) > 0.9
+    alone = clone(head).fit(X, y[:, 0])
+    assert alone.predict(X_test).shape == (100,)
+    assert alone.score(X_test, y_test[:, 0]) > 0.9
+    column = clone(head).fit(X, y[:, :1])
+    assert column.predict(X_test).shape == (100, 1)
+    assert np.array_equal(column.predict(X_test).ravel(), alone.predict(X_test))
+
+
+# --- another encoder ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_rebase_to_a_space_that_every_metric_sees_as_the_same(aggregation, digits):
+    """Pixels in another order, larger and moved: the same probabilities."""
+    _, X, _, _ = digits
+    head = fitted(aggregation)
+    other = 3 * X[:, ::-1] + 5
+    moved = 3 * head.anchors_[:, ::-1] + 5
+    without_angles = ("euclidean", "manhattan", "chebyshev")
+    head = fitted(aggregation, metrics=without_angles)
+    rebased = head.rebase(moved)
+    assert rebased.agreement_ == pytest.approx(dict.fromkeys(without_angles, 1))
+    np.testing.assert_allclose(
+        rebased.predict_proba(other), head.predict_proba(X), atol=1e-4
+    )
+    assert "translation" in rebased.invariances_
+
+
+def test_what_disagrees_counts_for_little(digits):
+    """A rotation keeps angles and L2 distances, and spoils L-infinity."""
+    _, X, _, y = digits
+    head = fitted()
+    turn = ortho_group.rvs(64, random_state=0).astype(np.float32)
+    rebased = head.rebase(head.anchors_ @ turn)
+    agreement = rebased.agreement_
+    assert set(head.agreement_.values()) == {1.0}
+    assert agreement["cosine"] == pytest.approx(1, abs=1e-5)
+    assert agreement["euclidean"] == pytest.approx(1, abs=1e-5)
+    assert agreement["chebyshev"] < 0.8 < agreement["manhattan"]
+    factors = rebased.net_.module_.aggregation.factors.numpy()
+    squares = np.array(list(agreement.values())) ** 2
+    expected = squares / (1 - squares + 1e-3)
+    np.testing.assert_allclose(factors, expected / expected.mean(), rtol=1e-5)
+    blind = head.set_params(reweight=0).rebase(head.anchors_ @ turn)
+    head.set_params(reweight=1.0)
+    assert bool((blind.net_.module_.aggregation.factors == 1).all())
+    assert rebased.score(X @ turn, y) >= blind.score(X @ turn, y)
+
+
+def test_agreement_of_random_spaces_is_near_zero():
+    """And where nothing agrees, every space counts as in training."""
+    rng = np.random.default_rng(0)
+    spaces = rng.standard_normal((2, 200, 200))
+    assert space_agreement(*spaces) < 0.05
+    assert space_agreement(spaces[0], 7 + 3 * spaces[0]) == pytest.approx(1)
+    assert space_agreement(spaces[0], -spaces[0]) == 0
+    head = fitted()
+    constant = np.ones((60, 3), dtype=np.float32)
+    constant[0] = 2
+    with np.errstate(all="raise"):
+        factors = head.rebase(constant).net_.module_.aggregation.factors
+    assert bool(torch.isfinite(factors).all())
+
+
+def test_rebase_leaves_the_head_alone(digits):
+    """New network, same weights; training the one does not change the other."""
+    X, X_test, y, _ = digits
+    head = fitted()
+    before = head.predict_proba(X_test)
+    rebased = head.rebase(X[head.anchor_indices_][:, ::-1])
+    assert rebased.n_features_in_ == 64
+    rebased.fine_tune(X[:50, ::-1], y[:50], part="all")
+    rebased.partial_fit(X[:50, ::-1], y[:50])
+    assert np.array_equal(head.predict_proba(X_test), before)
+    again = rebased.rebase(head.anchors_)
+    assert list(again.agreement_.values()) == pytest.approx([1] * 4)
+    with pytest.raises(ValueError, match=r"60 rows, in the same order; got 9 rows"):
+        head.rebase(X[:9])
+
+
+@pytest.mark.parametrize("place", ["alone", "last", "before a classical head"])
+def test_stitch(place, digits):
+    """Wherever the head stands, `stitch` finds it; the encoder is swapped as well."""
+    X, X_test, y, y_test = digits
+    head = InvariantClassifier(60, random_state=0)
+    if place == "alone":
+        model = head.fit(X, y)
+        stitched = stitch(model, X[head.anchor_indices_][:, ::-1])
+        score = stitched.score(X_test[:, ::-1], y_test)
+    else:
+        after = [] if place == "last" else [LogisticRegression(max_iter=1000)]
+        model = make_pipeline(PCA(30, random_state=0), head, *after).fit(X, y)
+        encoder = PCA(20, random_state=1).fit(X)
+        stitched = stitch(model, X[head.anchor_indices_], encoder=encoder)
+        score = stitched.score(X_test, y_test)
+    assert model.score(X_test, y_test) > 0.85
+    assert score > 0.8
+
+
+# --- subspace selection ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["aggregation", "head", "all"])
+@pytest.mark.parametrize("aggregation", LEARNED)
+def test_fine_tune_changes_its_part_alone(part, aggregation, digits):
+    """The rest keeps every bit; the estimator itself keeps everything."""
+    X, _, y, _ = digits
+    head = fitted(aggregation)
+    before = copy.deepcopy(head.net_.module_.state_dict())
+    tuned = head.fine_tune(X[:100, ::-1], y[:100], part=part)
+    assert type(tuned) is type(head)
+    for name, value in tuned.net_.module_.state_dict().items():
+        trained = part in ("all", name.split(".")[0]) and "factors" not in name
+        assert torch.equal(value, before[name]) != trained
+        assert torch.equal(head.net_.module_.state_dict()[name], before[name])
+    assert all(weight.requires_grad for weight in tuned.net_.module_.parameters())
+    assert len(tuned.history_) == 20
+
+
+def test_fine_tune_learns_the_new_space(digits):
+    """Labels of a space that no metric sees as the same are worth something."""
+    X, X_test, y, y_test = digits
+    bent = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    rebased = fitted("attention").rebase(X[fitted("attention").anchor_indices_] @ bent)
+    tuned = rebased.fine_tune(X @ bent, y)
+    assert tuned.score(X_test @ bent, y_test) > rebased.score(X_test @ bent, y_test)
+
+
+def test_fine_tune_says_what_is_wrong(digits):
+    """Nothing to train; labels that the head does not know; a part that is none."""
+    X, _, y, _ = digits
+    with pytest.raises(ValueError, match="nothing to train with aggregation='sum'"):
+        fitted("sum").fine_tune(X, y)
+    with pytest.raises(ValueError, match=r"labels of classes_.*got \[77\]"):
+        fitted().fine_tune(X, np.full(len(y), 77))
+    with pytest.raises(ValueError, match="part must be one of"):
+        fitted().fine_tune(X, y, part="encoder")
+
+
+@pytest.mark.parametrize("aggregation", ["weighted", "attention"])
+def test_space_weights_find_the_metric_that_matters(aggregation):
+    """Classes by the length of a row: angles see nothing of it, distances do."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 6))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    y = rng.integers(2, size=600)
+    X = (X * np.where(y, 2, 1)[:, None]).astype(np.float32)
+    head = InvariantClassifier(
+        50,
+        metrics=("cosine", "euclidean"),
+        post="layer",
+        aggregation="weighted",
+        space_dropout=0,
+        max_epochs=60,
+        random_state=0,
+    ).fit(X, y)
+    weights = head.space_weights_
+    assert sum(weights.values()) == pytest.approx(1)
+    assert weights["euclidean"] > 0.8
+
+
+def test_space_weights_exist_where_the_aggregation_has_some():
+    """Sums of 1, by metric; after `rebase` times the factors."""
+    for aggregation in ("weighted", "attention"):
+        head = fitted(aggregation)
+        weights = head.space_weights_
+        assert list(weights) == ["cosine", "euclidean", "manhattan", "chebyshev"]
+        assert sum(weights.values()) == pytest.approx(1)
+        turn = ortho_group.rvs(64, random_state=0).astype(np.float32)
+        rebased = head.rebase(head.anchors_ @ turn).space_weights_
+        assert sum(rebased.values()) == pytest.approx(1)
+        assert rebased["chebyshev"] < weights["chebyshev"]
+    assert not hasattr(fitted("mlp_sum"), "space_weights_")
+    with pytest.raises(AttributeError, match="'weighted' and 'attention'; got 'sum'"):
+        _ = fitted("sum").space_weights_
+
+
+# --- targets and weights -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["yes", "no"]),
+        np.array(["yes", "no"], dtype=object),
+        np.array([-1.5, 2.0]),
+        np.array([True, False]),
+        np.array([10**12, -3]),
+    ],
+    ids=lambda labels: str(labels.dtype),
+)
+def test_labels_of_any_kind(labels, digits):
+    """They come back as they were."""
+    X, _, y, _ = digits
+    named = labels[y % 2]
+    if labels.dtype == np.float64:
+        named = np.where(y % 2, 2.0, -1.0)
+    head = InvariantClassifier(60, random_state=0, max_epochs=5).fit(X, named)
+    assert np.array_equal(head.classes_, np.unique(named))
+    assert head.predict(X).dtype == named.dtype
+    assert (head.predict(X) == named).mean() > 0.8
+
+
+def test_rows_without_weight_do_not_count(digits):
+    """Wrong labels of weight 0 do no harm."""
+    X, X_test, y, y_test = digits
+    wrong, weights = y.copy(), np.ones(len(y))
+    wrong[:300], weights[:300] = 0, 0
+    head = InvariantClassifier(60, random_state=0)
+    spoiled = clone(head).fit(X, wrong).score(X_test, y_test)
+    weighted = clone(head).fit(X, wrong, sample_weight=weights).score(X_test, y_test)
+    assert weighted > 0.85 > spoiled
+
+
+def test_rows_without_weight_are_no_anchors(digits):
+    """By any strategy; indices of one's own are taken as they are."""
+    X, _, y, _ = digits
+    weights = (np.arange(len(y)) % 2).astype(float)
+    head = InvariantClassifier(30, max_epochs=1, random_state=0)
+    for anchors in ("random", "stratified", "kmeans", "all", distinct_rows):
+        fit = clone(head).set_params(anchors=anchors).fit(X, y, weights)
+        assert (fit.anchor_indices_ % 2 == 1).all()
+        assert np.array_equal(fit.anchors_, X[fit.anchor_indices_])
+    fit = clone(head).set_params(anchors=[0, 2, 3]).fit(X, y, weights)
+    assert fit.anchor_indices_.tolist() == [0, 2, 3]
+
+
+def test_the_scale_of_weights_is_nothing(digits):
+    """A common factor, a power of two, changes not a bit."""
+    X, _, y, _ = digits
+    weights = np.random.default_rng(0).uniform(1, 2, len(y))
+    head = InvariantClassifier(60, random_state=0, max_epochs=3)
+    first = clone(head).fit(X, y, weights).predict_proba(X)
+    assert np.array_equal(clone(head).fit(X, y, 1024 * weights).predict_proba(X), first)
+
+
+def test_weights_count_as_repetitions_where_nothing_is_drawn(digits):
+    """Full batches, given anchors and no noise: a weight of 2 is a row twice."""
+    X, _, y, _ = digits
+    X, y = X[:40].astype(np.float64), y[:40]
+    weights = np.random.default_rng(0).integers(1, 4, size=40)
+    quiet = {"space_dropout": 0, "noise": 0, "batch_size": 1000, "random_state": 0}
+    anchors = np.arange(20)
+    head = InvariantClassifier(anchors=anchors, **quiet).fit(X, y, weights)
+    first = np.r_[0, np.cumsum(weights)[:-1]]
+    repeated = InvariantClassifier(anchors=first[anchors], **quiet)
+    repeated.fit(X.repeat(weights, axis=0), y.repeat(weights))
+    np.testing.assert_allclose(
+        head.predict_proba(X), repeated.predict_proba(X), rtol=1e-7
+    )
+
+
+def test_class_weight(digits):
+    """A dict and "balanced" find the rare class; the latter needs all rows."""
+    X, X_test, y, y_test = digits
+    rare = np.where(y == 8, "rare", "common")
+    rows = np.r_[np.flatnonzero(y != 8), np.flatnonzero(y == 8)[:8]]
+    head = InvariantClassifier(60, max_epochs=5, random_state=0)
+    recall = {}
+    for option in (None, "balanced", {"rare": 50.0}):
+        fit = clone(head).set_params(class_weight=option).fit(X[rows], rare[rows])
+        recall[str(option)] = (fit.predict(X_test[y_test == 8]) == "rare").mean()
+    assert recall["balanced"] > recall["None"]
+    assert recall["{'rare': 50.0}"] > recall["None"]
+    head.set_params(class_weight="balanced")
+    with pytest.raises(ValueError, match="'balanced' needs all rows at once"):
+        head.partial_fit(X, y, classes=range(10))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(3), r"of shape \(700,\)"),
+        (-np.ones(700), ">= 0, not all of them zero; got -1.0"),
+        (np.zeros(700), "not all of them zero"),
+        (np.full(700, np.nan), "sample_weight contains NaN"),
+    ],
+)
+def test_weights_that_are_none(weights, message, digits):
+    """Said before anything is trained."""
+    X, _, y, _ = digits
+    with pytest.raises(ValueError, match=message):
+        InvariantClassifier(60).fit(X, y, sample_weight=weights)
+
+
+# --- training ----------------------------------------------------------------------
+
+
+def test_history_and_early_stopping(digits):
+    """The weights of the best epoch are kept, and its numbers can be had again."""
+    X, _, y, _ = digits
+    head = InvariantClassifier(
+        60,
+        early_stopping=True,
+        validation_fraction=0.3,
+        n_iter_no_change=3,
+        max_epochs=300,
+        lr=0.03,
+        random_state=0,
+    ).fit(X, y)
+    losses = [epoch["valid_loss"] for epoch in head.history_]
+    assert [epoch["epoch"] for epoch in head.history_] == list(
+        range(1, len(losses) + 1)
+    )
+    assert len(losses) < 300
+    assert int(np.argmin(losses)) == len(losses) - 4
+    keys = {"epoch", "train_loss", "valid_loss", "valid_score", "seconds"}
+    assert all(set(epoch) == keys for epoch in head.history_)
+    assert all(
+        type(v) in (int, float) for epoch in head.history_ for v in epoch.values()
+    )
+    _, rows = head._split(y, head._seed)
+    assert head.score(X[rows], y[rows]) == pytest.approx(
+        head.history_[int(np.argmin(losses))]["valid_score"]
+    )
+    assert np.bincount(y[rows]).min() >= 15  # each class its share
+    plain = fitted().history_
+    assert set(plain[0]) == {"epoch", "train_loss", "seconds"}
+    assert plain[-1]["train_loss"] < plain[0]["train_loss"] / 3
+
+
+def test_the_score_of_the_validation_rows_of_a_regressor(targets):
+    """The coefficient of determination of the best epoch is that of `score`."""
+    X, _, y, _ = targets
+    head = InvariantRegressor(80, early_stopping=True, random_state=0).fit(X, y)
+    best = min(head.history_, key=lambda epoch: epoch["valid_loss"])
+    _, rows = head._split(y, head._seed)
+    assert head.score(X[rows], y[rows]) == pytest.approx(best["valid_score"], abs=1e-3)
+
+
+@pytest.mark.parametrize("head", BOTH)
+def test_the_same_seed_gives_the_same_bits(head, digits):
+    """Twice in a row; and no global generator is touched."""
+    X, X_test, y, _ = digits
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    make = functools.partial(
+        head,
+        60,
+        dropout=0.2,
+        hidden_layer_sizes=(20,),
+        max_epochs=3,
+        early_stopping=True,
+    )
+    first = make(random_state=0).fit(X, y).predict(X_test)
+    assert np.array_equal(make(random_state=0).fit(X, y).predict(X_test), first)
+    other = make(random_state=1).fit(X, y)
+    assert not np.array_equal(
+        other.transform(X_test), make(random_state=0).fit(X, y).transform(X_test)
+    )
+    other.fine_tune(X, y)
+    other.rebase(X[:60])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+PROCESS = """
+import hashlib
+from sklearn.datasets import load_digits
+from skinvariant.heads import InvariantClassifier
+X, y = load_digits(return_X_y=True)
+head = InvariantClassifier(60, dropout=0.2, max_epochs=3, random_state=0).fit(X, y)
+print(hashlib.sha256(head.predict_proba(X).tobytes()).hexdigest())
+"""
+
+
+def test_the_same_seed_gives_the_same_bits_in_another_process():
+    """Two fresh interpreters."""
+    command = [sys.executable, "-c", PROCESS]
+    first, second = (subprocess.check_output(command, text=True) for _ in range(2))
+    assert first == second
+    assert len(first.strip()) == 64
+
+
+def test_partial_fit_goes_on(digits):
+    """Epoch after epoch, with the moments of the optimiser, through a pickle too."""
+    X, X_test, y, y_test = digits
+    head = InvariantClassifier(60, random_state=0)
+    with pytest.raises(ValueError, match="needs classes in its first call"):
+        head.partial_fit(X, y)
+    for epoch in range(15):
+        head.partial_fit(X, y, classes=np.arange(11) if epoch == 0 else None)
+        if epoch == 7:
+            loaded = pickle.loads(pickle.dumps(head))
+    for _ in range(7):
+        loaded.partial_fit(X, y)
+    assert np.array_equal(loaded.predict_proba(X_test), head.predict_proba(X_test))
+    assert head.predict_proba(X_test).shape == (300, 11)
+    assert head.score(X_test, y_test) > 0.85
+    assert [epoch["epoch"] for epoch in head.history_] == list(range(1, 16))
+    with pytest.raises(ValueError, match="classes must be those of the first call"):
+        head.partial_fit(X, y, classes=[1, 2])
+    with pytest.raises(ValueError, match="y must be labels of classes_"):
+        head.partial_fit(X, y + 90)
+    with pytest.raises(ValueError, match="set early_stopping=False"):
+        head.set_params(early_stopping=True).partial_fit(X, y)
+
+
+def test_partial_fit_of_a_regressor(targets):
+    """Batches of rows; the number of targets stays."""
+    X, X_test, y, y_test = targets
+    head = InvariantRegressor(80, random_state=0)
+    for _ in range(20):
+        for rows in np.array_split(np.arange(len(X)), 2):
+            head.partial_fit(X[rows], y[rows])
+    assert head.score(X_test, y_test) > 0.7
+    with pytest.raises(ValueError, match="2 targets, as fitted; got 1"):
+        head.partial_fit(X, y[:, 0])
+
+
+def test_rows_beyond_the_working_memory_are_projected_when_due(digits, monkeypatch):
+    """The same result within rounding, from batches instead of all rows at once."""
+    X, X_test, y, _ = digits
+    head = InvariantClassifier(60, max_epochs=2, random_state=0)
+    sizes = []
+    project = InvariantAggregator.transform
+    monkeypatch.setattr(
+        InvariantAggregator,
+        "transform",
+        lambda self, X: sizes.append(len(X)) or project(self, X),
+    )
+    at_once = clone(head).fit(X, y)
+    assert max(sizes) == len(X)
+    sizes.clear()
+    with config_context(working_memory=1):
+        by_batch = clone(head).fit(X, y)
+    assert max(sizes) <= 128
+    np.testing.assert_allclose(
+        by_batch.predict_proba(X_test), at_once.predict_proba(X_test), atol=1e-3
+    )
+
+
+def test_verbose_prints_a_line_for_each_epoch(digits, capsys):
+    """Silent by default."""
+    X, _, y, _ = digits
+    InvariantClassifier(60, max_epochs=2, random_state=0).fit(X, y)
+    assert capsys.readouterr().out == ""
+    InvariantClassifier(60, max_epochs=2, verbose=1, random_state=0).fit(X, y)
+    assert "train_loss" in capsys.readouterr().out
+
+
+def test_an_interruption_is_not_swallowed(digits, monkeypatch):
+    """Control and C stops the whole program, and does not pass as a fitted head."""
+    X, _, y, _ = digits
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MLPSum, "_map", interrupt)
+    for early_stopping in (False, True):
+        head = InvariantClassifier(60, early_stopping=early_stopping)
+        with pytest.raises(KeyboardInterrupt):
+            head.fit(X, y)
+
+
+def test_divergence_is_an_error(digits):
+    """Not a head that predicts nonsense."""
+    X, _, y, _ = digits
+    with pytest.raises(
+        ValueError, match=r"diverged: choose a smaller lr; got lr=1e\+30"
+    ):
+        InvariantClassifier(60, lr=1e30, hidden_layer_sizes=(9,)).fit(X, y)
+
+
+# --- devices -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "has", "expected"),
+    [
+        ("cpu", (), "cpu"),
+        ("auto", (), "cpu"),
+        ("auto", ("mps",), "mps"),
+        ("auto", ("cuda", "mps"), "cuda"),
+        ("cuda", ("cuda",), "cuda"),
+        ("cuda:1", ("cuda",), "cuda:1"),
+        ("mps", ("mps",), "mps"),
+    ],
+)
+def test_choice_of_the_device(option, has, expected, monkeypatch):
+    """By what the machine has."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in has)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in has)
+    assert str(module._device(option)) == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "message"),
+    [
+        ("tpu", ValueError, "device must be 'cpu'"),
+        ("cuda:x", ValueError, "device must be 'cpu'"),
+        ("cpu:1", ValueError, "device must be 'cpu'"),
+        (None, TypeError, "got None"),
+        ("cuda", ValueError, "device='cuda' is not available here"),
+        ("mps", ValueError, "device='mps' is not available here"),
+    ],
+)
+def test_devices_that_are_none(option, error, message, digits, monkeypatch):
+    """At fit, by name."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    X, _, y, _ = digits
+    with pytest.raises(error, match=message):
+        InvariantClassifier(60, device=option).fit(X, y)
+
+
+def test_a_head_of_another_device_runs_on_the_cpu(digits, monkeypatch):
+    """Pickled where there is a GPU, and loaded where there is none: it says so."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    _, X, _, _ = digits
+    head = copy.copy(fitted())
+    state = pickle.dumps(head.set_params(device="cuda"))
+    assert b"torch" not in pickle.dumps(fitted())
+    with pytest.warns(UserWarning, match="'cuda' is not available here.*CPU is used"):
+        loaded = pickle.loads(state)
+    assert np.array_equal(loaded.predict_proba(X), fitted().predict_proba(X))
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_every_tensor_of_training_is_made_where_the_network_is(
+    aggregation, digits, monkeypatch
+):
+    """On "meta", where a tensor of the CPU would not go with the others.
+
+    Nothing can be read from there, so the losses are not.
+    """
+    X, _, y, _ = digits
+    head = InvariantClassifier(60, aggregation=aggregation, random_state=0, dropout=0.1)
+    head.fit(X, y)
+    network = copy.deepcopy(head.net_.module_).to("meta").train()
+    monkeypatch.setattr(head.net_, "device", "meta")
+    rows = head._rows(X, y, np.ones(len(y)))
+    outputs = []
+    for spaces, targets in module._Batches(rows, 128, shuffle=True):
+        output = network(spaces)
+        loss = head.net_.criterion_(output, targets)
+        loss.backward()
+        outputs += [spaces, *targets, output, loss]
+    assert len(outputs) == 6 * 5
+    assert {tensor.device.type for tensor in outputs} == {"meta"}
+
+
+# --- saving ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_pickle_and_copies(aggregation, digits):
+    """The same bits; a copy has a network of its own."""
+    _, X, _, _ = digits
+    head = fitted(aggregation)
+    for other in (
+        pickle.loads(pickle.dumps(head)),
+        copy.copy(head),
+        copy.deepcopy(head),
+    ):
+        assert np.array_equal(other.predict_proba(X), head.predict_proba(X))
+        assert other.net_ is not head.net_
+        assert other.history_ == head.history_
+
+
+# what the page on heads lists
+TRUSTED = [
+    "skinvariant._aggregator.InvariantAggregator",
+    "skinvariant.heads.InvariantClassifier",
+    "skinvariant.heads.InvariantRegressor",
+]
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_skops_with_the_published_list(kind, digits):
+    """Through skops and back: the same bits; no type beyond the list is in the file."""
+    io_skops = pytest.importorskip("skops.io")
+    X, X_test, y, _ = digits
+    for aggregation in AGGREGATIONS:
+        head = kind(60, aggregation=aggregation, max_epochs=2, random_state=0)
+        head.fit(X, y)
+        file = io_skops.dumps(head)
+        assert set(io_skops.get_untrusted_types(data=file)) <= set(TRUSTED)
+        loaded = io_skops.loads(file, trusted=TRUSTED)
+        assert np.array_equal(loaded.predict(X_test), head.predict(X_test))
+        assert np.array_equal(loaded.transform(X_test), head.transform(X_test))
+    with pytest.raises(Exception, match="Untrusted types found"):
+        io_skops.loads(file, trusted=[])
+
+
+def tampered(file, old, new):
+    """The same skops file with one name in its schema replaced."""
+    result = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(file)) as before,
+        zipfile.ZipFile(result, "w") as after,
+    ):
+        for name in before.namelist():
+            content = before.read(name)
+            if name == "schema.json":
+                assert old.encode() in content
+                content = content.replace(old.encode(), new.encode())
+            after.writestr(name, content)
+    return result.getvalue()
+
+
+def test_a_tampered_file_runs_no_code(digits, tmp_path, monkeypatch):
+    """A file that names another type is refused before anything of it is called."""
+    io_skops = pytest.importorskip("skops.io")
+    (tmp_path / "evil.py").write_text(
+        "raise SystemExit('the code of a stranger ran')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    file = io_skops.dumps(fitted())
+    bad = tampered(file, '"skinvariant._aggregator"', '"evil"')
+    assert "evil.InvariantAggregator" in io_skops.get_untrusted_types(data=bad)
+    with pytest.raises(Exception, match="Untrusted types found"):
+        io_skops.loads(bad, trusted=TRUSTED)
+    assert "evil" not in sys.modules
+
+
+def test_weights_of_another_shape_are_refused(digits):
+    """A file whose arrays do not fit is an error, not another network."""
+    state = fitted().__getstate__()
+    state["_weights"] = dict(state["_weights"], **{"head.0.bias": np.zeros(3)})
+    head = InvariantClassifier.__new__(InvariantClassifier)
+    with pytest.raises(RuntimeError, match=r"size mismatch for head\.0\.bias"):
+        head.__setstate__(state)
+
+
+# --- scikit-learn's checks -----------------------------------------------------------
+
+
+def distinct_rows(X, y, n_anchors, random_state):
+    """Anchors that depend on what rows there are, not on their order or number."""
+    _, first = np.unique(X, axis=0, return_index=True)
+    rest = np.setdiff1d(np.arange(len(X)), first)
+    return np.r_[first, rest][:n_anchors]
+
+
+# nothing is drawn but the first weights: rows may come in any order, and repeated
+EXACT = {
+    "anchors": distinct_rows,
+    "batch_size": 10_000,
+    "noise": 0,
+    "space_dropout": 0,
+}
+# few anchors and few rows take larger steps, and less to hold them back
+FEW = {"lr": 0.03, "space_dropout": 0}
+CHECKED = [
+    InvariantClassifier(4, **EXACT, lr=0.1, weight_decay=0, max_epochs=150),
+    InvariantRegressor(8, **EXACT, lr=0.1, max_epochs=150),
+    InvariantClassifier(4, lr=0.03),
+    InvariantRegressor(8, **FEW),
+    InvariantClassifier(4, **FEW, aggregation="attention", weight_decay=0),
+    InvariantRegressor(8, **FEW, aggregation="concat", hidden_layer_sizes=30),
+]
+# a weight of 2 is a row twice only where rows are not drawn
+DRAWN = "check_sample_weight_equivalence_on_dense_data"
+
+
+def all_checks():
+    """Every check that scikit-learn yields for these heads."""
+    for head in CHECKED:
+        for estimator, check in estimator_checks_generator(head):
+            exact = estimator.anchors is distinct_rows
+            if exact or check.func.__name__ != DRAWN:
+                yield estimator, check
+
+
+@pytest.mark.parametrize(
+    ("head", "check"),
+    all_checks(),
+    ids=lambda value: getattr(value, "func", type(value)).__name__,
+)
+def test_scikit_learn_checks(head, check):
+    """Without an expected failure."""
+    check(head)
+
+
+@pytest.mark.filterwarnings("ignore:X .* feature names")
+@pytest.mark.parametrize("head", CHECKED[:2], ids=lambda head: type(head).__name__)
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_dataframe_column_names_consistency",
+        "check_global_output_transform_pandas",
+        "check_global_set_output_transform_polars",
+        "check_inplace_ensure_writeable",
+        "check_set_output_transform",
+        "check_set_output_transform_pandas",
+        "check_set_output_transform_polars",
+        "check_transformer_get_feature_names_out",
+        "check_transformer_get_feature_names_out_pandas",
+    ],
+)
+def test_checks_that_scikit_learn_does_not_yield(head, check):
+    """Those of its checks that it runs for its own estimators only."""
+    pytest.importorskip("pandas")
+    pytest.importorskip("polars")
+    getattr(estimator_checks, check)(type(head).__name__, head)
+
+
+# --- together with scikit-learn ------------------------------------------------------
+
+
+def test_grid_search_in_two_processes(digits):
+    """Invariances are a parameter like others."""
+    X, X_test, y, y_test = digits
+    grid = {"metrics": [("cosine",), ("cosine", "manhattan")]}
+    head = InvariantClassifier(60, max_epochs=5, random_state=0)
+    search = GridSearchCV(head, grid, cv=2, n_jobs=2).fit(X, y)
+    assert search.score(X_test, y_test) > 0.8
+    alone = clone(search.best_estimator_).fit(X, y)
+    assert np.array_equal(alone.predict(X_test), search.predict(X_test))
+    stitched = stitch(search, X[search.best_estimator_.anchor_indices_][:, ::-1])
+    assert stitched.score(X_test[:, ::-1], y_test) > 0.8
+
+
+def test_cross_validation_calibration_and_classical_heads(digits):
+    """Each of them fits copies, and asks for probabilities, weights or transform."""
+    X, X_test, y, y_test = digits
+    head = InvariantClassifier(60, max_epochs=10, random_state=0)
+    predicted = cross_val_predict(head, X, y, cv=3, method="predict_proba")
+    assert (predicted.argmax(axis=1) == y).mean() > 0.8
+    calibrated = CalibratedClassifierCV(head, cv=3)
+    calibrated.fit(X, y, sample_weight=np.ones(len(y)))
+    assert calibrated.score(X_test, y_test) > 0.85
+    before_ridge = make_pipeline(InvariantRegressor(60, random_state=0), Ridge())
+    assert before_ridge.fit(X, y).score(X_test, y_test) > 0.5
+
+
+@pytest.mark.parametrize("container", ["list", "pandas", "polars", "float64", "torch"])
+def test_containers(container, digits):
+    """The same head from the same numbers; names are checked where there are some."""
+    X, X_test, y, _ = digits
+    head = InvariantClassifier(60, max_epochs=2, random_state=0)
+    expected = clone(head).fit(X.astype(np.float64), y).predict(X_test)
+    if container == "list":
+        given, labels = X.astype(np.float64).tolist(), y.tolist()
+    elif container == "float64":
+        given, labels = X.astype(np.float64), y
+    elif container == "torch":
+        given, labels = torch.tensor(X, requires_grad=True), torch.tensor(y)
+        expected = clone(head).fit(X, y).predict(X_test)
+    else:
+        library = pytest.importorskip(container)
+        columns = {f"pixel{i}": X[:, i].astype(np.float64) for i in range(64)}
+        given, labels = library.DataFrame(columns), library.Series(y)
+    fit = head.fit(given, labels)
+    test = X_test
+    if container in ("pandas", "polars"):
+        assert list(fit.feature_names_in_) == list(columns)
+        test = library.DataFrame({f"pixel{i}": X_test[:, i] for i in range(64)})
+    assert np.array_equal(fit.predict(test), expected)
+    assert isinstance(fit.predict_proba(test), np.ndarray)
+
+
+def test_float32_stays_float32(digits):
+    """The network has the dtype of the fitted rows, the output that of its rows."""
+    X, _, y, _ = digits
+    head = InvariantClassifier(60, max_epochs=1, random_state=0)
+    for dtype in (np.float32, np.float64):
+        fit = clone(head).fit(X.astype(dtype), y)
+        weights = fit.net_.module_.state_dict().values()
+        assert {str(weight.dtype) for weight in weights} == {f"torch.{dtype.__name__}"}
+        assert fit.transform(X.astype(dtype)).dtype == dtype
+        assert fit.predict_proba(X.astype(dtype)).dtype == dtype
+
+
+def test_sparse_rows(digits):
+    """Where the metrics take them; where not, the error is the aggregator's."""
+    X, X_test, y, _ = digits
+    head = InvariantClassifier(
+        60, metrics=("cosine", "euclidean", "manhattan"), max_epochs=2, random_state=0
+    )
+    dense = clone(head).fit(X, y).predict(X_test)
+    sparse = clone(head).fit(csr_array(X), y).predict(csr_array(X_test))
+    assert (dense == sparse).mean() > 0.98
+    with pytest.raises(TypeError, match="'chebyshev' does not take sparse input"):
+        InvariantClassifier(60).fit(csr_array(X), y)
+
+
+def test_the_global_output_configuration_does_not_reach_inside(digits):
+    """Frames are for the user, not for the network."""
+    pandas = pytest.importorskip("pandas")
+    X, X_test, y, _ = digits
+    with config_context(transform_output="pandas"):
+        head = InvariantClassifier(60, max_epochs=1, random_state=0).fit(X, y)
+        frame = head.transform(X_test)
+        assert isinstance(frame, pandas.DataFrame)
+        assert next(iter(frame.columns)) == "invariantclassifier0"
+        assert isinstance(head.predict_proba(X_test), np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"aggregation": "max"}, ValueError, "aggregation must be one of"),
+        ({"hidden_layer_sizes": (0,)}, ValueError, "hidden_layer_sizes must be"),
+        ({"hidden_layer_sizes": "no"}, TypeError, "hidden_layer_sizes must be"),
+        ({"dropout": 1.0}, ValueError, "dropout must be below 1"),
+        ({"space_dropout": -1}, ValueError, "space_dropout must be"),
+        ({"noise": -1}, ValueError, "noise must be"),
+        ({"reweight": -1}, ValueError, "reweight must be"),
+        ({"max_epochs": 0}, ValueError, "max_epochs must be"),
+        ({"batch_size": 0}, ValueError, "batch_size must be"),
+        ({"batch_size": "all"}, ValueError, "batch_size must be"),
+        ({"lr": "fast"}, TypeError, "lr must be"),
+        ({"weight_decay": -1}, ValueError, "weight_decay must be"),
+        (
+            {"early_stopping": True, "validation_fraction": 1},
+            ValueError,
+            "validation_fraction must be",
+        ),
+        ({"n_iter_no_change": 0.5}, TypeError, "n_iter_no_change must be"),
+        ({"metrics": "cosine"}, TypeError, "metrics must be a sequence"),
+        ({"anchors": [0]}, ValueError, "at least 2 anchors"),
+        ({"post": PCA(0.9)}, ValueError, "equally many columns for each metric"),
+    ],
+)
+def test_parameters_that_are_none(params, error, message, digits):
+    """Each by name, at fit."""
+    X, _, y, _ = digits
+    with pytest.raises(error, match=message):
+        InvariantClassifier(**{"n_anchors": 60, **params}).fit(X[:200], y[:200])
+
+
+def test_an_int_is_a_hidden_layer(digits):
+    """As in scikit-learn's own networks."""
+    X, _, y, _ = digits
+    head = InvariantClassifier(60, hidden_layer_sizes=7, max_epochs=1).fit(X, y)
+    assert head.net_.module_.head[0].out_features == 7
+
+
+def test_transformers_as_pre_and_post(digits):
+    """Of any width, as long as it is the same for all metrics."""
+    X, X_test, y, y_test = digits
+    head = InvariantClassifier(
+        60, pre=PCA(20), post=make_pipeline(StandardScaler(), PCA(30)), random_state=0
+    ).fit(X, y)
+    assert head.transform(X_test).shape == (300, 30)
+    assert head.score(X_test, y_test) > 0.8
+    sign = InvariantClassifier(60, pre=FunctionTransformer(np.sign), random_state=0)
+    assert sign.fit(X, y).score(X_test, y_test) > 0.7
+
+
+def test_one_class_is_predicted_always(digits):
+    """As by scikit-learn's own classifiers."""
+    X, _, y, _ = digits
+    head = InvariantClassifier(60, max_epochs=1).fit(X, np.full(len(y), "only"))
+    assert set(head.predict(X)) == {"only"}
+
+
+def test_regression_is_not_classification():
+    """Continuous targets for a classifier are a mistake."""
+    X, y = make_regression(100, 5, random_state=0)
+    with pytest.raises(ValueError, match="Unknown label type"):
+        InvariantClassifier(20).fit(X, y)
+
+
+def test_without_torch_the_error_says_what_to_install():
+    """The rest of the package works."""
+    code = """
+import sys
+class Absent:
+    def find_spec(self, name, *rest):
+        if name == "torch":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import skinvariant
+try:
+    from skinvariant.heads import InvariantClassifier
+except ImportError as error:
+    print(error)
+"""
+    message = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert "pip install 'skinvariant[torch]'" in message
+    code = code.replace('"torch"', '"skorch"')
+    message = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert "pip install 'skinvariant[torch]'" in message
