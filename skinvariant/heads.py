@@ -256,8 +256,8 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels of any kind, or targets; the latter may be several.
         sample_weight : array-like of shape (n_samples,), default=None
-            Numbers >= 0, not all 0, by which the loss of a row counts; no anchor is
-            drawn from rows of weight 0.  None: all 1.
+            Numbers >= 0, not all 0, by which the loss of a row counts.  Rows of weight
+            0 are not trained on, and anchors only if given as indices.  None: all 1.
 
         Returns
         -------
@@ -274,9 +274,9 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._fit_targets(y, weights)
         seed = self._start(X, y, weights, settings)
         weights = weights * self._class_weights(y)
-        parts = [np.arange(len(y))]
+        parts = [np.flatnonzero(weights)]
         if self.early_stopping:
-            parts = self._split(y, seed)
+            parts = self._split(parts[0], y, seed)
         train, *valid = (self._rows(X, y, weights, part) for part in parts)
         self._train(train, *valid, epochs=self.max_epochs, seed=seed)
         return self
@@ -679,12 +679,11 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _rows(self, X, y, weights, part=None):
         """Make a data set of rows, projected once where that fits into memory."""
-        part = np.arange(len(y)) if part is None else part
+        part = np.flatnonzero(weights) if part is None else part
         X, y, weights = X[part], y[part], weights[part]
         on = {"device": self.net_.device}
         dtype = getattr(torch, self._network["dtype"])
-        total = weights.mean()
-        weights = torch.as_tensor(weights / (total or 1), dtype=dtype, **on)
+        weights = torch.as_tensor(weights / weights.mean(), dtype=dtype, **on)
         targets = torch.as_tensor(self._encode(y), **on)
         bytes_per_row = self._network["n_spaces"] * self._network["n_anchors"] * 8
         if len(y) * bytes_per_row <= get_config()["working_memory"] * 2**20:
@@ -1150,10 +1149,11 @@ class InvariantClassifier(ClassifierMixin, _InvariantHead):
     def _class_weights(self, y):
         return compute_sample_weight(self.class_weight, y)
 
-    def _split(self, y, seed):
-        rows = np.arange(len(y))
+    def _split(self, rows, y, seed):
         size = self.validation_fraction
-        return train_test_split(rows, test_size=size, stratify=y, random_state=seed)
+        return train_test_split(
+            rows, test_size=size, stratify=y[rows], random_state=seed
+        )
 
 
 class InvariantRegressor(RegressorMixin, _InvariantHead):
@@ -1376,9 +1376,9 @@ class InvariantRegressor(RegressorMixin, _InvariantHead):
     def _class_weights(self, y):
         return 1.0
 
-    def _split(self, y, seed):
+    def _split(self, rows, y, seed):
         size = self.validation_fraction
-        return train_test_split(np.arange(len(y)), test_size=size, random_state=seed)
+        return train_test_split(rows, test_size=size, random_state=seed)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

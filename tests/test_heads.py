@@ -317,7 +317,7 @@ def test_labels_of_any_kind(labels, digits):
 
 
 def test_rows_without_weight_do_not_count(digits):
-    """Wrong labels of weight 0 do no harm."""
+    """Wrong labels of weight 0 do no harm; the rest is as if they were not there."""
     X, X_test, y, y_test = digits
     wrong, weights = y.copy(), np.ones(len(y))
     wrong[:300], weights[:300] = 0, 0
@@ -325,6 +325,10 @@ def test_rows_without_weight_do_not_count(digits):
     spoiled = clone(head).fit(X, wrong).score(X_test, y_test)
     weighted = clone(head).fit(X, wrong, sample_weight=weights).score(X_test, y_test)
     assert weighted > 0.85 > spoiled
+    given = clone(head).set_params(anchors=np.arange(300, 360))
+    without = clone(head).set_params(anchors=np.arange(60)).fit(X[300:], y[300:])
+    given = given.fit(X, wrong, sample_weight=weights)
+    assert np.array_equal(given.predict_proba(X), without.predict_proba(X))
 
 
 def test_rows_without_weight_are_no_anchors(digits):
@@ -424,7 +428,7 @@ def test_history_and_early_stopping(digits):
     assert all(
         type(v) in (int, float) for epoch in head.history_ for v in epoch.values()
     )
-    _, rows = head._split(y, head._seed)
+    _, rows = head._split(np.arange(len(y)), y, head._seed)
     assert head.score(X[rows], y[rows]) == pytest.approx(
         head.history_[int(np.argmin(losses))]["valid_score"]
     )
@@ -439,7 +443,7 @@ def test_the_score_of_the_validation_rows_of_a_regressor(targets):
     X, _, y, _ = targets
     head = InvariantRegressor(80, early_stopping=True, random_state=0).fit(X, y)
     best = min(head.history_, key=lambda epoch: epoch["valid_loss"])
-    _, rows = head._split(y, head._seed)
+    _, rows = head._split(np.arange(len(y)), y, head._seed)
     assert head.score(X[rows], y[rows]) == pytest.approx(best["valid_score"], abs=1e-3)
 
 

@@ -2,11 +2,11 @@
 
 import importlib
 import inspect
+from importlib.util import find_spec
 
 import pytest
 
 import skinvariant
-from skinvariant import InvariantAggregator, RelativeProjector
 
 MODULES = [
     "skinvariant",
@@ -16,6 +16,9 @@ MODULES = [
     "skinvariant.outofcore",
     "skinvariant.stitching",
 ]
+NEED_TORCH = ["skinvariant.heads", "skinvariant.nn"]
+if find_spec("torch") and find_spec("skorch"):
+    MODULES += NEED_TORCH
 # numpydoc's checks that do not hold here, each with its reason
 NOT_ASKED = {
     "EX01",  # methods are shown in their class's example
@@ -72,6 +75,14 @@ def test_the_version_is_the_installed_one():
     assert skinvariant.__version__ == version("skinvariant")
 
 
+def public_estimators():
+    """The estimators, by full name."""
+    yield from ("skinvariant.RelativeProjector", "skinvariant.InvariantAggregator")
+    if "skinvariant.heads" in MODULES:
+        yield "skinvariant.heads.InvariantClassifier"
+        yield "skinvariant.heads.InvariantRegressor"
+
+
 def public_names():
     """Every public function, class and method of its own, by full name."""
     for name in MODULES[1:]:
@@ -79,10 +90,22 @@ def public_names():
         for member in module.__all__:
             if callable(getattr(module, member)):
                 yield f"{name}.{member}"
-    for estimator in (RelativeProjector, InvariantAggregator):
-        yield f"skinvariant.{estimator.__name__}"
-        for method in ("fit", "transform", "rebase", "get_feature_names_out"):
-            yield f"skinvariant.{estimator.__name__}.{method}"
+    for name in public_estimators():
+        yield name
+        for method in ("fit", "transform", "rebase"):
+            yield f"{name}.{method}"
+        own = ("predict", "partial_fit", "fine_tune")
+        own = own if "heads" in name else ("get_feature_names_out",)
+        yield from (f"{name}.{method}" for method in own)
+    if "skinvariant.heads" in MODULES:
+        yield "skinvariant.heads.InvariantClassifier.predict_proba"
+        yield "skinvariant.nn.RelativeLayer.forward"
+        yield "skinvariant.nn.RelativeLayer.rebase"
+        yield "skinvariant.nn.ProductLayer.forward"
+        yield "skinvariant.nn.ProductLayer.rebase"
+        yield "skinvariant.nn.MLPSum.forward"
+        yield "skinvariant.nn.WeightedSum.space_weights"
+        yield "skinvariant.nn.InvariantNetwork.forward"
 
 
 @pytest.mark.parametrize("name", sorted(public_names()))
@@ -95,9 +118,11 @@ def test_docstrings_are_numpydoc(name):
     assert not errors
 
 
-@pytest.mark.parametrize("estimator", [RelativeProjector, InvariantAggregator])
-def test_constructors_are_those_of_the_design(estimator):
+@pytest.mark.parametrize("name", public_estimators())
+def test_constructors_are_those_of_the_design(name):
     """The number of anchors is positional, everything else by keyword."""
+    module, _, name = name.rpartition(".")
+    estimator = getattr(importlib.import_module(module), name)
     parameters = list(inspect.signature(estimator).parameters.values())
     assert parameters[0].name == "n_anchors"
     assert parameters[0].default == 300
