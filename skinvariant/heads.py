@@ -332,6 +332,11 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ------
         ValueError, TypeError
             If `part` has nothing to train, or the input is not as documented.
+
+        References
+        ----------
+        .. [1] I. Cannistraci et al., "From Bricks to Bridges: Product of Invariances
+           to Enhance Latent Space Communication", ICLR 2024, arXiv 2310.01211.
         """
         check_is_fitted(self)
         check_choice("part", part, dict.fromkeys(_PARTS), or_else="nothing else")
@@ -395,17 +400,21 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         new = copy.copy(self)
-        validate_data(new, anchors, accept_sparse="csr", dtype="numeric", reset=True)
-        new.aggregator_ = self.aggregator_.rebase(_plain(anchors))
+        anchors = validate_data(
+            new, _plain(anchors), accept_sparse="csr", dtype="numeric", reset=True
+        )
+        new.aggregator_ = self.aggregator_.rebase(anchors)
         new._set_agreement()
         return new
 
     def _set_agreement(self):
         """Compare the relative spaces of the present anchors with those at fit."""
-        own, new = (
-            _by_metric(aggregator, aggregator.anchors_)
-            for aggregator in (self._own_aggregator, self.aggregator_)
-        )
+        with warnings.catch_warnings():  # of undefined rows transform tells
+            warnings.filterwarnings("ignore", ".* is undefined for .* rows")
+            own, new = (
+                _by_metric(aggregator, aggregator.anchors_)
+                for aggregator in (self._own_aggregator, self.aggregator_)
+            )
         self._agreement = [
             space_agreement(own[:, place], new[:, place])
             for place in range(own.shape[1])
@@ -477,6 +486,7 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if "net_" not in state:
             return state
         state = {name: value for name, value in state.items() if name != "net_"}
+        state["history_"] = list(self.history_)  # a copy writes its own
         state["_weights"] = self._arrays()
         moments = self.net_.optimizer_.state_dict()["state"]
         state["_moments"] = {
@@ -609,22 +619,8 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _build(self, arrays=None, moments=None):
         """Make `net_` of the fitted shape, with given weights or new ones."""
         device, shape = self._device_or_cpu(), self._network
-        width, n_spaces = shape["n_anchors"], shape["n_spaces"]
         with _seeded(self._seed, device):
-            aggregation = nn.AGGREGATIONS[shape["aggregation"]](
-                n_spaces,
-                width,
-                space_dropout=shape["space_dropout"],
-                noise=shape["noise"],
-            )
-            head = nn.make_head(
-                aggregation.n_features_out,
-                shape["n_outputs"],
-                shape["hidden_layer_sizes"],
-                shape["dropout"],
-            )
-        network = nn.InvariantNetwork(aggregation, head)
-        network = network.to(getattr(torch, shape["dtype"]))
+            network = _network(**shape)
         if arrays is not None:
             network.load_state_dict(_tensors(arrays))
         self.net_ = NeuralNet(
@@ -644,10 +640,7 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             verbose=self.verbose,
         ).initialize()
         if moments:
-            state = {int(place): _tensors(of_one) for place, of_one in moments.items()}
-            optimizer = self.net_.optimizer_
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
+            _restore(self.net_.optimizer_, moments)
 
     def _logits_group(self):
         """Let a few numbers under a softmax move faster than the layers."""
@@ -668,18 +661,15 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _spaces(self, X):
         """Relative spaces of some rows, larger meaning closer, where the network is."""
-        values = self.aggregator_.transform(X)
-        closer = [
-            metric.larger_is_closer for metric, _ in self.aggregator_._fitted_pairs()
-        ]
-        signs = np.where(closer, 1, -1).astype(values.dtype)
-        spaces = values.reshape(len(values), len(signs), -1) * signs[:, None]
+        spaces = _by_metric(self.aggregator_, X)
         dtype = getattr(torch, self._network["dtype"])
         return torch.from_numpy(spaces).to(dtype).to(self.net_.device)
 
     def _rows(self, X, y, weights, part=None):
         """Make a data set of rows, projected once where that fits into memory."""
         part = np.flatnonzero(weights) if part is None else part
+        if len(part) == 0:
+            raise ValueError("sample_weight times class_weight is 0 for every row")
         X, y, weights = X[part], y[part], weights[part]
         on = {"device": self.net_.device}
         dtype = getattr(torch, self._network["dtype"])
@@ -794,6 +784,25 @@ def space_agreement(relative_a, relative_b):
     return float(np.maximum((rows_a * rows_b).mean(axis=1), 0).mean())
 
 
+def _network(
+    aggregation,
+    hidden_layer_sizes,
+    dropout,
+    space_dropout,
+    noise,
+    dtype,
+    n_anchors,
+    n_outputs,
+    n_spaces,
+):
+    """Make a network of the fitted shape."""
+    joined = nn.AGGREGATIONS[aggregation](
+        n_spaces, n_anchors, space_dropout=space_dropout, noise=noise
+    )
+    head = nn.make_head(joined.n_features_out, n_outputs, hidden_layer_sizes, dropout)
+    return nn.InvariantNetwork(joined, head).to(getattr(torch, dtype))
+
+
 def _plain(X):
     """Return torch tensors as arrays, anything else as it is."""
     return X.numpy(force=True) if isinstance(X, torch.Tensor) else X
@@ -805,6 +814,13 @@ def _array(tensor):
 
 def _tensors(arrays):
     return {name: torch.tensor(array) for name, array in arrays.items()}
+
+
+def _restore(optimizer, moments):
+    """Give a new optimiser the moments of an old one, from arrays."""
+    state = {int(place): _tensors(of_one) for place, of_one in moments.items()}
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _summary(record, epoch):

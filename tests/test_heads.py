@@ -187,6 +187,7 @@ def test_rebase_leaves_the_head_alone(digits):
     rebased.fine_tune(X[:50, ::-1], y[:50], part="all")
     rebased.partial_fit(X[:50, ::-1], y[:50])
     assert np.array_equal(head.predict_proba(X_test), before)
+    assert len(head.history_) == 20
     again = rebased.rebase(head.anchors_)
     assert list(again.agreement_.values()) == pytest.approx([1] * 4)
     with pytest.raises(ValueError, match=r"60 rows, in the same order; got 9 rows"):
@@ -384,6 +385,16 @@ def test_class_weight(digits):
     head.set_params(class_weight="balanced")
     with pytest.raises(ValueError, match="'balanced' needs all rows at once"):
         head.partial_fit(X, y, classes=range(10))
+
+
+def test_classes_of_no_weight(digits):
+    """Some may have none, but not all."""
+    X, _, y, _ = digits
+    head = InvariantClassifier(60, class_weight={0: 0.0}, random_state=0).fit(X, y)
+    assert not (head.predict(X) == 0).any()
+    head.set_params(class_weight=dict.fromkeys(range(10), 0.0))
+    with pytest.raises(ValueError, match="is 0 for every row"):
+        head.fit(X, y)
 
 
 @pytest.mark.parametrize(
