@@ -85,9 +85,6 @@ OPTIONS = {
         reweight=0, space_dropout=0, noise=0
     ),
     "post='layer'": InvariantClassifier(post="layer"),
-    "pre='center'": InvariantClassifier(pre="center"),
-    "max_epochs=60": InvariantClassifier(max_epochs=60),
-    "hidden_layer_sizes=(300,)": InvariantClassifier(hidden_layer_sizes=(300,)),
     "aggregation='sum'": InvariantClassifier(aggregation="sum"),
 }
 
