@@ -336,6 +336,28 @@ def test_dropout_of_spaces_has_its_probability():
     assert abs(float(kept.float().mean()) - (1 / 2 + 1 / 24)) < 0.01
 
 
+def test_noise_is_the_same_in_every_space_of_a_row():
+    """Of the standard deviation asked for, in training only."""
+    torch.manual_seed(0)
+    aggregation = AGGREGATIONS["concat"](3, 50, noise=0.5)
+    spaces = torch.randn(400, 3, 50)
+    noise = aggregation.train()(spaces) - aggregation.eval()(spaces)
+    noise = noise.reshape(400, 3, 50)
+    assert torch.allclose(noise, noise[:, :1].expand(400, 3, 50), atol=1e-5)
+    assert float(noise[:, 0].std()) == pytest.approx(0.5, rel=0.02)
+    assert abs(float(noise.mean())) < 0.02
+
+
+def test_factors_multiply_what_is_mapped_of_a_space():
+    """A factor of 0 leaves a space out; the sum of the others stays."""
+    aggregation = AGGREGATIONS["sum"](3, 6)
+    spaces = torch.randn(5, 3, 6)
+    aggregation.factors.copy_(torch.tensor([1.0, 0.0, 2.0]))
+    single = [AGGREGATIONS["sum"](1, 6)(spaces[:, [place]]) for place in range(3)]
+    expected = single[0] + 2 * single[2]
+    assert torch.allclose(aggregation(spaces), expected, atol=1e-6)
+
+
 def test_head_and_network():
     """Hidden layers, dropout where asked for, and a module of one's own."""
     head = make_head(6, 2, (5, 4), dropout=0.5)
