@@ -9,6 +9,7 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.base import (
     BaseEstimator,
@@ -29,7 +30,7 @@ from skinvariant import nn
 from skinvariant._aggregator import InvariantAggregator
 from skinvariant._validation import check_choice, check_number
 from skinvariant.anchors import choose_anchors
-from skinvariant.metrics import layer_normalize
+from skinvariant.metrics import METRICS, layer_normalize
 
 try:
     import torch
@@ -427,6 +428,44 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         new._set_agreement()
         return new
 
+    def to_torch(self):
+        """Return the whole fitted head, from rows to outputs, as one torch module.
+
+        To be exported, or trained on together with an encoder.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            A `skinvariant.nn.ProductLayer` with the anchors, and a copy of the network,
+            in evaluation mode.  Outputs are logits in the order of `classes_`, or
+            targets in their own units.
+
+        Raises
+        ------
+        TypeError
+            If a metric, `pre` or `post` has no torch counterpart.
+        """
+        check_is_fitted(self)
+        network = copy.deepcopy(self.net_.module_)
+        self._set_units(network.head[-1])
+        dtype = getattr(torch, self._network["dtype"])
+        anchors = self.anchors_.toarray() if issparse(self.anchors_) else self.anchors_
+        anchors = torch.as_tensor(anchors, dtype=dtype, device=self.net_.device)
+        layers = [
+            nn.RelativeLayer(
+                anchors,
+                _in_torch("metrics", metric, METRICS.get(metric.name) is metric).name,
+                metric_params=params,
+                pre=_in_torch("pre", self.aggregator_.pre),
+                post=_in_torch("post", self.aggregator_.post),
+            )
+            for metric, params in self.aggregator_._fitted_pairs()
+        ]
+        return torch.nn.Sequential(nn.ProductLayer(layers), network).eval()
+
+    def _set_units(self, output_layer):
+        """Make the last layer give targets in their own units; logits have none."""
+
     def _set_agreement(self):
         """Compare the relative spaces of the present anchors with those at fit."""
         with warnings.catch_warnings():  # of undefined rows transform tells
@@ -821,6 +860,16 @@ def _network(
     )
     head = nn.make_head(joined.n_features_out, n_outputs, hidden_layer_sizes, dropout)
     return nn.InvariantNetwork(joined, head).to(getattr(torch, dtype))
+
+
+def _in_torch(name, option, known=False):
+    """Return an option that torch modules have, or say that it has no counterpart."""
+    if known or option is None or isinstance(option, str):
+        return option
+    raise TypeError(
+        f"to_torch takes {name} by name alone, as these have torch modules; got "
+        f"{option!r}"
+    )
 
 
 def _plain(X):
@@ -1408,6 +1457,16 @@ class InvariantRegressor(RegressorMixin, _InvariantHead):
             raise ValueError(
                 f"y must be of {self._n_outputs} targets, as fitted; got {n_outputs}"
             )
+
+    @torch.no_grad()
+    def _set_units(self, output_layer):
+        on = {"dtype": output_layer.bias.dtype, "device": output_layer.bias.device}
+        scale, mean = (
+            torch.as_tensor(values, **on)
+            for values in (self._scaler.scale_, self._scaler.mean_)
+        )
+        output_layer.weight *= scale[:, None]
+        output_layer.bias.copy_(output_layer.bias * scale + mean)
 
     def _class_weights(self, y):
         return 1.0

@@ -167,6 +167,8 @@ def _lp(p):
     return lambda X, anchors: _distances(X, anchors, p)
 
 
+# the metrics that are similarities
+_CLOSER = ("change_of_basis", "correlation", "cosine", "inner")
 # how rows are compared, and what is computed from the anchors beforehand
 _METRICS = {
     "angular": (_angular, None),
@@ -287,6 +289,7 @@ class RelativeLayer(Module):
                 f"metric {metric!r} does not take metric_params={params}: {error}"
             ) from error
         self.metric = metric
+        self.larger_is_closer = metric in _CLOSER
         self.metric_params = params
         self.pre = _check_option("pre", pre, _PRE)
         self.post = _check_option("post", post, _POST)
@@ -409,6 +412,9 @@ class RelativeLayer(Module):
 class ProductLayer(Module):
     """Several relative spaces of the same rows, made one by an aggregation.
 
+    Distances are negated, so that larger means closer in all of the spaces and they do
+    not cancel similarities.
+
     Parameters
     ----------
     layers : sequence of RelativeLayer
@@ -495,7 +501,10 @@ class ProductLayer(Module):
         Tensor of shape (n_samples, n_features_out)
             What the aggregation makes of the relative spaces.
         """
-        spaces = torch.stack([layer(X, anchors) for layer in self.layers], dim=1)
+        signs = (1 if layer.larger_is_closer else -1 for layer in self.layers)
+        values = (layer(X, anchors) for layer in self.layers)
+        closer = [sign * value for sign, value in zip(signs, values, strict=True)]
+        spaces = torch.stack(closer, dim=1)
         return spaces if self.aggregation is None else self.aggregation(spaces)
 
 
@@ -635,8 +644,8 @@ class Concat(_Aggregation):
 class Sum(_Aggregation):
     r"""The sum of the normalised spaces, of k features.
 
-    :math:`\phi(r_1, \dots, r_N) = \sum_i \mathrm{LN}(r_i)`, in any order.  Negate
-    distances first, so that they do not cancel similarities.
+    :math:`\phi(r_1, \dots, r_N) = \sum_i \mathrm{LN}(r_i)`, in any order.  Larger
+    should mean closer in all of them, as `ProductLayer` sees to.
 
     Parameters
     ----------

@@ -34,6 +34,7 @@ from skinvariant.heads import (  # noqa: E402
     InvariantRegressor,
     space_agreement,
 )
+from skinvariant.metrics import euclidean  # noqa: E402
 from skinvariant.nn import AGGREGATIONS, MLPSum  # noqa: E402
 
 torch.set_num_threads(1)  # small networks are slower on more
@@ -669,6 +670,48 @@ def test_every_tensor_of_training_is_made_where_the_network_is(
     assert {tensor.device.type for tensor in outputs} == {"meta"}
 
 
+# --- the whole head as a torch module ------------------------------------------------
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize(("pre", "post"), [(None, "standardize"), ("center", "layer")])
+def test_to_torch_is_the_whole_classifier(aggregation, pre, post, digits):
+    """From pixels to probabilities, rebased and with gradients to the pixels."""
+    X, X_test, y, _ = digits
+    head = InvariantClassifier(
+        60, pre=pre, post=post, aggregation=aggregation, max_epochs=3, random_state=0
+    ).fit(X, y)
+    head = head.rebase(X[head.anchor_indices_][:, ::-1])
+    pixels = torch.tensor(X_test[:, ::-1].copy(), requires_grad=True)
+    module = head.to_torch()
+    outputs = module(pixels).softmax(dim=1)
+    expected = head.predict_proba(X_test[:, ::-1])
+    np.testing.assert_allclose(outputs.detach().numpy(), expected, atol=1e-4)
+    outputs[:, 0].sum().backward()
+    assert float(pixels.grad.abs().max()) > 0
+    torch.nn.init.zeros_(module[1].head[-1].weight)  # a copy
+    assert np.array_equal(head.predict_proba(X_test[:, ::-1]), expected)
+
+
+def test_to_torch_gives_targets_in_their_units(targets):
+    """1000 and 0.01 in size, as `predict` gives them."""
+    X, X_test, y, _ = targets
+    head = InvariantRegressor(80, hidden_layer_sizes=9, random_state=0).fit(X, y)
+    outputs = head.to_torch()(torch.from_numpy(X_test)).detach().numpy()
+    np.testing.assert_allclose(outputs, head.predict(X_test), rtol=1e-4, atol=1e-6)
+
+
+def test_to_torch_says_what_has_no_counterpart(digits):
+    """A transformer or a function of one's own cannot become a torch module."""
+    X, _, y, _ = digits
+    head = InvariantClassifier(60, pre=PCA(20), max_epochs=1).fit(X, y)
+    with pytest.raises(TypeError, match=r"to_torch takes pre by name.*PCA"):
+        head.to_torch()
+    head = InvariantClassifier(60, metrics=(euclidean,), max_epochs=1).fit(X, y)
+    with pytest.raises(TypeError, match=r"to_torch takes metrics by name.*euclidean"):
+        head.to_torch()
+
+
 # --- saving ------------------------------------------------------------------------
 
 
@@ -901,6 +944,9 @@ def test_sparse_rows(digits):
     dense = clone(head).fit(X, y).predict(X_test)
     sparse = clone(head).fit(csr_array(X), y).predict(csr_array(X_test))
     assert (dense == sparse).mean() > 0.98
+    head = clone(head).fit(csr_array(X), y)
+    outputs = head.to_torch()(torch.from_numpy(X_test))
+    assert (outputs.argmax(dim=1).numpy() == sparse).mean() > 0.98
     with pytest.raises(TypeError, match="'chebyshev' does not take sparse input"):
         InvariantClassifier(60).fit(csr_array(X), y)
 

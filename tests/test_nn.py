@@ -206,13 +206,14 @@ def test_modules_as_pre_and_post():
 
 
 def test_product_layer_stacks_and_aggregates():
-    """The spaces in order; an end-to-end model is rebased at once."""
+    """The spaces in order, distances negated; all are rebased at once."""
     X, anchors = torch.tensor(space()), torch.tensor(space(12))
     layers = [RelativeLayer(anchors, name, post="layer") for name in METRICS]
     product = ProductLayer(layers)
     assert product(X).shape == (80, 11, 12)
     for place, layer in enumerate(layers):
-        assert torch.equal(product(X)[:, place], layer(X))
+        sign = 1 if METRICS[layer.metric].larger_is_closer else -1
+        assert torch.equal(product(X)[:, place], sign * layer(X))
     total = ProductLayer(layers, AGGREGATIONS["sum"](11, 12))
     np.testing.assert_allclose(
         total(X).numpy(), product(X).sum(1).numpy(), atol=1e-5, rtol=0

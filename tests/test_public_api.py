@@ -94,7 +94,7 @@ def public_names():
         yield name
         for method in ("fit", "transform", "rebase"):
             yield f"{name}.{method}"
-        own = ("predict", "partial_fit", "fine_tune")
+        own = ("predict", "partial_fit", "fine_tune", "to_torch")
         own = own if "heads" in name else ("get_feature_names_out",)
         yield from (f"{name}.{method}" for method in own)
     if "skinvariant.heads" in MODULES:
