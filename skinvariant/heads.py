@@ -482,7 +482,7 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         factors = (squares / (1 - squares + _NOISE)) ** self.reweight
         factors = factors / factors.mean() if factors.any() else np.ones(len(factors))
         buffer = self.net_.module_.aggregation.factors
-        buffer.copy_(torch.as_tensor(factors))
+        buffer.copy_(torch.as_tensor(factors, dtype=buffer.dtype))
 
     @property
     def anchors_(self):
