@@ -45,7 +45,7 @@ except ImportError as error:
 __all__ = ["InvariantClassifier", "InvariantRegressor", "space_agreement"]
 
 # of a relative space that agrees to the last digit: more is not told apart
-_NOISE = 1e-3
+_FLOOR = 1e-3
 _PARTS = ("aggregation", "all", "head")
 
 
@@ -366,7 +366,7 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         X, y, weights = new._validate(X, y, sample_weight, reset=False)
         new._check_known(y)
         weights = weights * new._class_weights(y)
-        new._build(new._arrays())  # the optimiser forgets, and follows the parameters
+        new.net_.initialize_optimizer()  # which forgets its moments
         network, new.history_ = new.net_.module_, []
         for name, weight in network.named_parameters():
             weight.requires_grad_(part in ("all", name.split(".")[0]))
@@ -479,7 +479,7 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             for place in range(own.shape[1])
         ]
         squares = np.square(self._agreement)
-        factors = (squares / (1 - squares + _NOISE)) ** self.reweight
+        factors = (squares / (1 - squares + _FLOOR)) ** self.reweight
         factors = factors / factors.mean() if factors.any() else np.ones(len(factors))
         buffer = self.net_.module_.aggregation.factors
         buffer.copy_(torch.as_tensor(factors, dtype=buffer.dtype))
@@ -813,9 +813,9 @@ def space_agreement(relative_a, relative_b):
 
     Parameters
     ----------
-    relative_a, relative_b : ndarray of shape (n_anchors, n_anchors)
-        Each anchor compared with all of them, in either space.  An anchor's comparison
-        with itself is left out.
+    relative_a, relative_b : ndarray of shape (n_anchors, n_columns)
+        Each anchor compared with all of them, in either space; or what a `post` made of
+        that.  Of n_anchors columns, an anchor's comparison with itself is left out.
 
     Returns
     -------
@@ -835,9 +835,12 @@ def space_agreement(relative_a, relative_b):
     >>> round(space_agreement(cosine(anchors, anchors), cosine(bent, bent)), 2)
     0.85
     """
-    others = ~np.eye(len(relative_a), dtype=bool)
+    n_anchors, n_columns = relative_a.shape
+    kept = np.ones((n_anchors, n_columns), dtype=bool)
+    if n_anchors == n_columns:
+        np.fill_diagonal(kept, False)
     rows_a, rows_b = (
-        layer_normalize(relative[others].reshape(len(others), -1))
+        layer_normalize(relative[kept].reshape(n_anchors, -1))
         for relative in (relative_a, relative_b)
     )
     return float(np.maximum((rows_a * rows_b).mean(axis=1), 0).mean())

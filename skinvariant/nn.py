@@ -10,6 +10,7 @@ import math
 from numbers import Integral, Real
 
 from skinvariant._validation import check_choice, check_number
+from skinvariant.metrics import METRICS
 
 try:
     import torch
@@ -167,8 +168,6 @@ def _lp(p):
     return lambda X, anchors: _distances(X, anchors, p)
 
 
-# the metrics that are similarities
-_CLOSER = ("change_of_basis", "correlation", "cosine", "inner")
 # how rows are compared, and what is computed from the anchors beforehand
 _METRICS = {
     "angular": (_angular, None),
@@ -289,7 +288,7 @@ class RelativeLayer(Module):
                 f"metric {metric!r} does not take metric_params={params}: {error}"
             ) from error
         self.metric = metric
-        self.larger_is_closer = metric in _CLOSER
+        self.larger_is_closer = METRICS[metric].larger_is_closer
         self.metric_params = params
         self.pre = _check_option("pre", pre, _PRE)
         self.post = _check_option("post", post, _POST)
@@ -923,13 +922,11 @@ def make_head(n_inputs, n_outputs, hidden_layer_sizes=(), dropout=0.0):
     ['Linear', 'ReLU', 'Linear']
     """
     layers = []
+    drop = [Dropout(dropout)] if dropout else []
     for width in hidden_layer_sizes:
-        layers += [Dropout(dropout), Linear(n_inputs, width), ReLU()]
+        layers += [*drop, Linear(n_inputs, width), ReLU()]
         n_inputs = width
-    layers += [Dropout(dropout), Linear(n_inputs, n_outputs)]
-    return Sequential(
-        *(layer for layer in layers if dropout or not isinstance(layer, Dropout))
-    )
+    return Sequential(*layers, *drop, Linear(n_inputs, n_outputs))
 
 
 class InvariantNetwork(Module):

@@ -254,8 +254,7 @@ def test_fine_tune_says_what_is_wrong(digits):
         fitted().fine_tune(X, y, part="encoder")
 
 
-@pytest.mark.parametrize("aggregation", ["weighted", "attention"])
-def test_space_weights_find_the_metric_that_matters(aggregation):
+def test_space_weights_find_the_metric_that_matters():
     """Classes by the length of a row: angles see nothing of it, distances do."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((600, 6))
@@ -1030,6 +1029,13 @@ def test_transformers_as_pre_and_post(digits):
     ).fit(X, y)
     assert head.transform(X_test).shape == (300, 30)
     assert head.score(X_test, y_test) > 0.8
+    other = head.rebase(3 * X[head.anchor_indices_][:, ::-1])
+    assert set(other.agreement_) == set(head.agreement_)
+    same = head.rebase(head.anchors_)
+    assert list(same.agreement_.values()) == pytest.approx([1] * 4)
+    np.testing.assert_allclose(
+        same.predict_proba(X_test), head.predict_proba(X_test), atol=1e-5
+    )
     sign = InvariantClassifier(60, pre=FunctionTransformer(np.sign), random_state=0)
     assert sign.fit(X, y).score(X_test, y_test) > 0.7
 

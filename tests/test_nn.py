@@ -24,7 +24,6 @@ from skinvariant.nn import (  # noqa: E402
     make_head,
 )
 
-LAYERED = ("attention", "mlp_sum", "weighted")
 ALL_PRE = (None, *_PRE)
 ALL_POST = (None, *_POST)
 
@@ -184,7 +183,7 @@ def test_aggregations_on_another_device(name):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "mahalanobis"])
-def test_half_precision_and_compiled_moves(metric):
+def test_a_layer_follows_its_dtype(metric):
     """A layer follows `.to`, whatever the dtype of its rows."""
     layer = RelativeLayer(torch.tensor(space(12)), metric, pre="center").double()
     X = torch.tensor(space(dtype=np.float64))
