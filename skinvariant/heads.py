@@ -428,6 +428,13 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         new._set_agreement()
         return new
 
+    def _apart(self):
+        """Return a copy that speaks of the anchors alone, none of them its own."""
+        new = copy.copy(self)
+        new.aggregator_ = self.aggregator_._apart()
+        new._batch_rows = lambda: len(self.anchor_indices_)  # all of them at once
+        return new
+
     def to_torch(self):
         """Return the whole fitted head, from rows to outputs, as one torch module.
 
