@@ -15,6 +15,7 @@ MODULES = [
     "skinvariant.metrics",
     "skinvariant.outofcore",
     "skinvariant.stitching",
+    "skinvariant.translation",
 ]
 NEED_TORCH = ["skinvariant.heads", "skinvariant.nn"]
 if find_spec("torch") and find_spec("skorch"):
@@ -97,6 +98,8 @@ def public_names():
         own = ("predict", "partial_fit", "fine_tune", "to_torch")
         own = own if "heads" in name else ("get_feature_names_out",)
         yield from (f"{name}.{method}" for method in own)
+    for method in ("fit", "transform", "inverse_transform", "score"):
+        yield f"skinvariant.translation.SpaceTranslator.{method}"
     if "skinvariant.heads" in MODULES:
         yield "skinvariant.heads.InvariantClassifier.predict_proba"
         yield "skinvariant.nn.RelativeLayer.forward"
