@@ -684,7 +684,9 @@ def _comparable(metric, *spaces):
                     "has no direction: leave such rows out of both spaces, or take "
                     "metric='euclidean'"
                 )
-        return "euclidean", *(l2_normalize(X) for X in spaces)
+            for batch in _batches(len(X), 8 * X.shape[1]):
+                X[batch] = l2_normalize(X[batch])
+        return "euclidean", *spaces
     if metric == "euclidean":  # scikit-learn's loses digits far from the origin
         mean = spaces[-1].mean(axis=0)
         for X in spaces:
@@ -692,7 +694,7 @@ def _comparable(metric, *spaces):
     return metric, *spaces
 
 
-def _nearest(rows, metric, n_neighbors, queries=None):
+def _nearest(metric, rows, n_neighbors, queries=None):
     """Return the indices of the nearest rows; without queries, of other rows."""
     with config_context(working_memory=_limit_mib()):
         index = NearestNeighbors(n_neighbors=n_neighbors, metric=metric)
@@ -785,8 +787,7 @@ n_features_b)
     check_number("n_neighbors", n_neighbors, Integral, 1, n_samples - 2)
     orders = _orders(n_samples, null_calibrated, n_permutations, random_state)
     own, other = (
-        _nearest(rows, name, n_neighbors)
-        for name, rows in (_comparable(metric, X) for X in (X_a, X_b))
+        _nearest(*_comparable(metric, X), n_neighbors=n_neighbors) for X in (X_a, X_b)
     )
     rows = []
     for order in orders:
@@ -870,7 +871,7 @@ def top_k_jaccard(
     check_number("k", k, Integral, 1, len(X_a) - 1)
     orders = _orders(len(X_a), null_calibrated, n_permutations, random_state)
     metric, X_a, X_b = _comparable(metric, X_a, X_b)
-    found, expected = (_nearest(X_b, metric, k, queries=X) for X in (X_a, X_b))
+    found, expected = (_nearest(metric, X_b, k, queries=X) for X in (X_a, X_b))
     common = np.stack([_n_common(found, expected[order]) for order in orders])
     return _row_scores(common / (2 * k - common), average)
 

@@ -552,6 +552,19 @@ def test_far_from_the_origin_no_digit_is_lost(measure, params, offset):
     assert value == pytest.approx(expected, abs=1e-14 * offset)
 
 
+@named([*ANY_WIDTH[:2], (procrustes_distance, {}), (mean_canonical_correlation, {})])
+def test_far_from_the_origin_many_rows_do_not_blur_the_mean(measure, params):
+    """The offset is exact here, so that the space is the same to the last digit."""
+    rng = np.random.default_rng(0)
+    X_a, noise = np.round(rng.standard_normal((2, 100_000, 2)), 1) * 2**10
+    X_b, offset = X_a + noise, 2.0**36 + 1 / 3
+    X_a, X_b, offset = (np.round(values) for values in (X_a, X_b, offset * 2**10))
+    assert_array_equal((X_a + offset) - offset, X_a)
+    expected = measure(X_a, X_b, **params)
+    value = measure(X_a + offset, X_b - offset, **params)
+    assert value == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize("scale", [1e-200, 1e-20, 1e20, 1e200])
 @named([case for case in ALL if case[1].get("metric", "cosine") == "cosine"])
 def test_spaces_of_any_scale_have_the_same_values(measure, params, scale):
@@ -584,17 +597,34 @@ def test_directions_within_rounding_do_not_count():
             assert spread == pytest.approx(0.15, abs=0.1)  # 8 would have 0.12 at most
 
 
-@named(ALL)
-def test_no_measure_needs_an_array_of_all_pairs(measure, params, monkeypatch):
-    """4000 x 4000 numbers would be 122 MiB; blocks may have 1 MiB."""
-    X_a, X_b = np.random.default_rng(0).standard_normal((2, 4000, 4), dtype=np.float32)
-    monkeypatch.setattr(comparison, "_MEDIAN_ROWS", 200)
+def peak_mib(measure, *args, **params):
+    """The memory that a measure takes beyond its input, with blocks of 1 MiB."""
     with config_context(working_memory=1):
         tracemalloc.start()
-        measure(X_a, X_b, **params)
+        measure(*args, **params)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < 20 * 2**20
+    return peak / 2**20
+
+
+@named([case for case in ALL if case[1].get("metric") != "cityblock"])
+def test_no_measure_needs_an_array_of_all_pairs(measure, params, monkeypatch):
+    """3000 x 3000 numbers would be 69 MiB; a space in float64 is 4.6 MiB."""
+    rng = np.random.default_rng(0)
+    X_a, X_b = rng.standard_normal((2, 3000, 200), dtype=np.float32)
+    monkeypatch.setattr(comparison, "_MEDIAN_ROWS", 200)
+    searched = (mutual_knn, mean_reciprocal_rank, top_k_jaccard)
+    held = {mutual_knn: 1}.get(measure, 2) if measure in searched else 0
+    assert peak_mib(measure, X_a, X_b, **params) < 5 * held + 12
+
+
+@named([case for case in ANY_WIDTH if case[0] is not mutual_knn])
+def test_no_measure_needs_an_array_of_all_pairs_of_columns(measure, params):
+    """3000 x 3000 numbers would be 69 MiB, of spaces of 30 rows."""
+    X_a, X_b = np.random.default_rng(0).standard_normal((2, 30, 3000))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X_. has as many directions as rows but one")
+        assert peak_mib(measure, X_a, X_b, **params) < 10
 
 
 # --- what is refused --------------------------------------------------------------
