@@ -17,6 +17,7 @@ from sklearn.base import (
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import r2_score
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -26,6 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinvariant._dask import in_memory
 from skinvariant._validation import check_number, to_numpy
+from skinvariant.comparison import space_agreement
 from skinvariant.pooling import PooledClassifier, PooledRegressor
 from skinvariant.translation import SpaceTranslator
 
@@ -101,8 +103,11 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
     head says of the old ones, or with `y`.  For this no anchor is its own: its
     comparison with itself is replaced by the mean of the others', and it is translated
     by a map fitted on the others.  The weights are those of
-    `skinvariant.pooling.log_pool_weights`, half of the prior on the translation.  All
-    of it is deterministic.
+    `skinvariant.pooling.log_pool_weights`.  Their prior: voters count by the
+    signal-to-noise ratio :math:`c^2 / (1 - c^2)` of their spaces, where c is
+    `skinvariant.comparison.space_agreement`; the translation gets half of the share of
+    variance that it explains of the old anchors left out; what is trained on `y` gets
+    1/4 beside these.  All of it is deterministic.
 
     Examples
     --------
@@ -348,15 +353,16 @@ def _plain(anchors):
 
 def _reweighted(model, steps, anchors, y):
     """Pool all ways to use a model in a new space, weighed by what the anchors tell."""
-    voters, old, new = _voters(model), _plain(steps[0].anchors_), _plain(anchors)
+    voters = _voters(model)
     method = _method(voters)
-    _check_steps(steps, old)
-    own = [_say(_replaced(voter, _apart, []), old, method) for _, voter in voters]
+    _check_steps(steps)
+    old, new = _plain(steps[0].anchors_), _plain(anchors)
     translator = SpaceTranslator("kernel").fit(new, old)
+    shares = _shares(steps, anchors)
+    translated = max(r2_score(old, translator.left_out_), 0) / 2
     members, evidence, prior = [], [], []
-    for (name, voter), step in zip(voters, steps, strict=True):
+    for (name, voter), step, share in zip(voters, steps, shares, strict=True):
         views = _views(step)
-        prior += [0.5 / len(voters) / len(views)] * 2 * len(views)
         for view, keep in views.items():
             label = "_".join(filter(None, (name, view)))
             rebase = lambda s, keep=keep: keep(s.rebase(anchors))  # noqa: E731
@@ -367,6 +373,9 @@ def _reweighted(model, steps, anchors, y):
             label = f"{label}_translated".strip("_")
             members.append((label, make_pipeline(translator, kept)))
             evidence.append(_say(kept, translator.left_out_, method))
+            prior += [(1 - translated) * share / len(views)]
+            prior += [translated * share / len(views)]
+    own = [_say(_replaced(voter, _apart, []), old, method) for _, voter in voters]
     if y is None:
         targets = _joint_opinion(own, method)
     else:
@@ -377,6 +386,22 @@ def _reweighted(model, steps, anchors, y):
         prior.append(0.25)
     pool = PooledRegressor if method == "predict" else PooledClassifier
     return pool(members, prior=prior)._fit_weights(evidence, targets)
+
+
+def _shares(steps, anchors):
+    """Return by how much each voter counts beforehand: its signal-to-noise ratio."""
+    agreement = [
+        space_agreement(
+            np.asarray(step.transform(step.anchors_)),
+            np.asarray(step.rebase(anchors).transform(anchors)),
+        )
+        for step in steps
+    ]
+    squares = np.square(agreement)
+    ratios = squares / (1 - squares + 1e-3)
+    return (
+        ratios / ratios.sum() if ratios.any() else np.full(len(steps), 1 / len(steps))
+    )
 
 
 def _voters(model):
@@ -413,23 +438,24 @@ def _method(voters):
     return method
 
 
-def _check_steps(steps, old):
+def _check_steps(steps):
     """Refuse projecting steps whose anchors tell too little, or different things."""
-    if len(old) < _FEWEST:
-        raise ValueError(
-            f"reweight=True needs {_FEWEST} or more anchors as evidence; got {len(old)}"
-        )
     for step in steps:
         if not hasattr(step, "_apart"):
             raise TypeError(
                 "reweight=True takes the projecting steps of this package; got "
                 f"{step!r}"
             )
-        if not np.array_equal(_plain(step.anchors_), old):
-            raise ValueError(
-                "all voters must have the same anchors: give each the same indices, or "
-                "the same random_state"
-            )
+    old = _plain(steps[0].anchors_)
+    if len(old) < _FEWEST:
+        raise ValueError(
+            f"reweight=True needs {_FEWEST} or more anchors as evidence; got {len(old)}"
+        )
+    if not all(np.array_equal(_plain(step.anchors_), old) for step in steps[1:]):
+        raise ValueError(
+            "all voters must have the same anchors: give each the same indices, or the "
+            "same random_state"
+        )
 
 
 def _apart(step):

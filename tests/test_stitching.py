@@ -5,19 +5,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from scipy.stats import kstest, pearsonr
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils import Bunch
 from threadpoolctl import threadpool_limits
 
 from skinvariant import InvariantAggregator, RelativeProjector, stitch
 from skinvariant.datasets import make_related_spaces
+from skinvariant.metrics import euclidean
+from skinvariant.pooling import PooledRegressor
+from skinvariant.stitching import mantel_test
 
 DATA = os.environ.get("SKINVARIANT_DATA")
 real_data = pytest.mark.skipif(
@@ -332,3 +340,283 @@ def test_absolute_spaces_of_real_encoders_cannot_be_swapped(one_thread):
     stitched = got[:4, :4][~np.eye(4, dtype=bool)]
     assert np.mean(absolute) < 0.15
     assert stitched.min() > max(absolute) + 0.6
+
+
+# --- do the anchors match? ----------------------------------------------------------
+
+
+def test_the_mantel_statistic_is_the_correlation_of_cosines(spaces):
+    """Against scipy's, over the pairs; and the p-value counts by hand."""
+    X_a, X_b = spaces.X_a[:15], spaces.X_b[:15, ::2]
+    correlation, p_value = mantel_test(X_a, X_b, n_permutations=50, random_state=3)
+    above = np.triu_indices(15, 1)
+    cosines = [cosine_similarity(X - X.mean(axis=0)) for X in (X_a, X_b)]
+    expected = pearsonr(*(values[above] for values in cosines)).statistic
+    assert correlation == pytest.approx(expected)
+    random_state = np.random.RandomState(3)
+    orders = [random_state.permutation(15) for _ in range(50)]
+    by_chance = [mantel_test(X_a, X_b[order], n_permutations=1)[0] for order in orders]
+    assert p_value == (1 + np.sum(np.array(by_chance) >= correlation)) / 51
+
+
+def test_the_p_values_of_wrong_orders_are_uniform():
+    """So that a threshold of 0.05 lets 5 of 100 wrong orders pass."""
+    spaces = make_related_spaces(30, random_state=0)
+    rng = np.random.default_rng(0)
+    p_values = [
+        mantel_test(spaces.X_a, spaces.X_b[rng.permutation(30)])[1] for _ in range(200)
+    ]
+    assert kstest(p_values, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    ("rows_a", "rows_b", "message"),
+    [(5, 4, "same rows; got 5 and 4"), (2, 2, "minimum of 3 is required")],
+)
+def test_what_the_mantel_test_refuses(rows_a, rows_b, message):
+    """Other rows, and too few."""
+    with pytest.raises(ValueError, match=message):
+        mantel_test(np.eye(6)[:rows_a], np.eye(6)[:rows_b])
+
+
+@pytest.mark.parametrize("wrong", ["shuffled", "shifted", "others"])
+def test_anchors_that_do_not_match_are_doubted(spaces, model, wrong):
+    """Shuffled, shifted by one, or of other samples; the model is made all the same."""
+    anchors = anchors_of(spaces, model[0])
+    doubtful = {
+        "shuffled": np.random.default_rng(0).permutation(anchors),
+        "shifted": np.roll(anchors, 1, axis=0),
+        "others": spaces.X_b[np.setdiff1d(np.arange(120), model[0].anchor_indices_)],
+    }[wrong][:20]
+    with pytest.warns(UserWarning, match="do not look like the old ones") as caught:
+        stitched = stitch(model, doubtful)
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(stitched[0].anchors_, doubtful)
+
+
+def test_few_anchors_are_not_doubted(spaces):
+    """Nine tell too little."""
+    projector = RelativeProjector(9, random_state=0).fit(spaces.X_a)
+    stitch(projector, anchors_of(spaces, projector)[::-1])
+
+
+# --- reweight -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bent():
+    """Digits in pixels, and an encoder that lost half of them and bends the others."""
+    X, y = load_digits(return_X_y=True)
+    return Bunch(X_a=X, X_b=X[:, ::2] ** 0.5, y=y)
+
+
+def product_model(spaces, y=None, head=None, **params):
+    """A head on the product of four metrics, fitted on the first 200 rows."""
+    product = InvariantAggregator(100, post="standardize", random_state=0, **params)
+    model = make_pipeline(product, head or LogisticRegression(C=0.1))
+    return model.fit(spaces.X_a[:900], (spaces.y if y is None else y)[:900])
+
+
+def vote(spaces, labels=None, **params):
+    """One head per metric, all with the same anchors."""
+    voters = [
+        (
+            metric,
+            make_pipeline(
+                RelativeProjector(
+                    40, metric=metric, post="standardize", random_state=0
+                ),
+                LogisticRegression(C=0.1),
+            ),
+        )
+        for metric in ("cosine", "euclidean", "chebyshev")
+    ]
+    y = spaces.y if labels is None else labels
+    return VotingClassifier(voters, **params).fit(spaces.X_a[:900], y[:900])
+
+
+def test_a_vote_is_stitched_voter_by_voter(spaces):
+    """With the same heads, classes and weights."""
+    names = np.array(["a", "b", "c"])[spaces.y]
+    model = vote(spaces, names, voting="soft", weights=[1, 2, 3])
+    anchors = spaces.X_b[model.estimators_[0][0].anchor_indices_]
+    stitched = stitch(model, anchors)
+    single = [stitch(voter, anchors) for voter in model.estimators_]
+    expected = np.average(
+        [voter.predict_proba(spaces.X_b) for voter in single], axis=0, weights=[1, 2, 3]
+    )
+    np.testing.assert_allclose(stitched.predict_proba(spaces.X_b), expected)
+    assert set(stitched.predict(spaces.X_b)) <= {"a", "b", "c"}
+    assert stitched.named_estimators_["cosine"][-1] is model.estimators_[0][-1]
+    assert model.estimators_[0][0].anchors_.shape[1] == 6
+
+
+def test_a_voter_that_cannot_be_rebased_is_refused(spaces):
+    """It would stay in the old space."""
+    step = RelativeProjector(20, random_state=0)
+    voters = [
+        ("relative", make_pipeline(step, LogisticRegression())),
+        ("absolute", LogisticRegression()),
+    ]
+    model = VotingClassifier(voters).fit(spaces.X_a, spaces.y)
+    with pytest.raises(TypeError, match="'absolute' has not"):
+        stitch(model, spaces.X_b[:20])
+    dropped = VotingClassifier(voters).set_params(absolute="drop")
+    dropped.fit(spaces.X_a, spaces.y)
+    anchors = spaces.X_b[dropped.estimators_[0][0].anchor_indices_]
+    assert len(stitch(dropped, anchors).estimators_) == 1
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("kind", ["product", "vote"])
+def test_reweighting_helps_where_spaces_are_bent(bent, kind, labelled):
+    """Better than the plain stitch; what members there are is told by name."""
+    model = product_model(bent) if kind == "product" else vote(bent, voting="soft")
+    indices = (
+        model[0] if kind == "product" else model.estimators_[0][0]
+    ).anchor_indices_
+    anchors, y = bent.X_b[:900][indices], bent.y[:900][indices]
+    pool = stitch(model, anchors, reweight=True, y=y if labelled else None)
+    rows = bent.X_b[900:], bent.y[900:]
+    assert pool.score(*rows) > stitch(model, anchors).score(*rows)
+    names = list(pool.weights_by_name_)
+    first = "stitched" if kind == "product" else "cosine"
+    assert names[0] == first
+    assert ("translated" if kind == "product" else "cosine_translated") == names[1]
+    assert ("without_manhattan" in names) == (kind == "product")
+    assert ("anchors" in names) == labelled
+    again = stitch(model, anchors, reweight=True, y=y if labelled else None)
+    np.testing.assert_array_equal(again.weights_, pool.weights_)
+
+
+def test_a_space_that_is_no_use_gets_no_weight(bent):
+    """A metric that is noise in the new space: what needs it is silenced."""
+
+    def spoiled(X, anchors):
+        rows = np.random.default_rng(len(X)).standard_normal((len(X), len(anchors)))
+        return rows if X.shape[1] == 32 else euclidean(X, anchors)
+
+    model = product_model(bent, metrics=("cosine", "manhattan", spoiled))
+    anchors = bent.X_b[:900][model[0].anchor_indices_]
+    plain, pool = stitch(model, anchors), stitch(model, anchors, reweight=True)
+    weights = pool.weights_by_name_
+    assert weights["without_spoiled"] > weights["stitched"]
+    rows = bent.X_b[900:], bent.y[900:]
+    assert pool.score(*rows) > plain.score(*rows) + 0.05
+
+
+def test_no_anchor_is_its_own_in_the_evidence(spaces):
+    """Each is compared with itself as with the mean of the others."""
+    projector = RelativeProjector(20, metric="euclidean", random_state=0)
+    apart = projector.fit(spaces.X_a)._apart().transform(projector.anchors_)
+    whole = projector.transform(projector.anchors_)
+    np.testing.assert_allclose(np.diag(whole), 0, atol=1e-6)
+    others = ~np.eye(20, dtype=bool)
+    np.testing.assert_array_equal(apart[others], whole[others])
+    means = whole.sum(axis=0) / 19
+    np.testing.assert_allclose(np.diag(apart), means)
+
+
+def test_regressors_are_pooled_too(bent):
+    """By least squares."""
+    y = bent.X_a[:, 1::2].mean(axis=1)  # of the pixels that the second space lost
+    model = product_model(bent, y, head=Ridge(10))
+    indices = model[0].anchor_indices_
+    anchors, rows = bent.X_b[:900][indices], (bent.X_b[900:], y[900:])
+    plain = stitch(model, anchors).score(*rows)
+    pool = stitch(model, anchors, reweight=True)
+    labelled = stitch(model, anchors, reweight=True, y=y[:900][indices])
+    assert isinstance(pool, PooledRegressor)
+    assert pool.score(*rows) > plain
+    assert labelled.score(*rows) > plain
+    with pytest.raises(ValueError, match=r"targets of shape \(100,\); got \(3,\)"):
+        stitch(model, anchors, reweight=True, y=[1, 2, 3])
+
+
+def test_reweighting_behind_an_encoder(bent):
+    """Raw inputs are encoded once, for all members."""
+    model = product_model(bent)
+    raw = np.arange(1797)[:, None]
+    encoder = FunctionTransformer(lambda rows: bent.X_b[rows[:, 0]])
+    anchors = raw[:900][model[0].anchor_indices_]
+    whole = stitch(model, anchors, encoder=encoder, reweight=True)
+    inner = stitch(model, bent.X_b[anchors[:, 0]], reweight=True)
+    assert whole[0] is encoder
+    np.testing.assert_allclose(
+        whole.predict_proba(raw[900:]), inner.predict_proba(bent.X_b[900:])
+    )
+
+
+def test_labels_that_miss_a_class(bent):
+    """The model on the labelled anchors knows fewer classes than the head."""
+    model = product_model(bent)
+    anchors = bent.X_b[:900][model[0].anchor_indices_]
+    for y in (np.zeros(100, dtype=int), np.arange(100) % 2):
+        pool = stitch(model, anchors, reweight=True, y=y)
+        assert pool.predict_proba(bent.X_b).shape == (1797, 10)
+        few = dict(pool.estimators)["anchors"].predict_proba(bent.X_b)
+        np.testing.assert_allclose(few[:, np.unique(y)].sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([0, 1], r"one label per anchor, \(100,\); got \(2,\)"),
+        (np.full(100, 10), r"classes \[0, .*, 9\]; got \[10\]"),
+    ],
+)
+def test_labels_that_do_not_fit(bent, y, message):
+    """Too few, or unknown."""
+    model = product_model(bent)
+    anchors = bent.X_b[:900][model[0].anchor_indices_]
+    with pytest.raises(ValueError, match=message):
+        stitch(model, anchors, reweight=True, y=y)
+
+
+def test_what_reweighting_refuses(spaces, model):
+    """What does not predict, has few anchors, or several sets; labels by themselves."""
+    anchors = anchors_of(spaces, model[0])
+    with pytest.raises(ValueError, match="y is evidence for reweight=True alone"):
+        stitch(model, anchors, y=spaces.y[:20])
+    with pytest.raises(TypeError, match="must be a classifier with predict_proba"):
+        stitch(model[0], anchors, reweight=True)
+    ridge = make_pipeline(model[0], RidgeClassifier()).fit(spaces.X_a, spaces.y)
+    with pytest.raises(TypeError, match="got model=Pipeline"):
+        stitch(ridge, anchors, reweight=True)
+    few = make_pipeline(RelativeProjector(5, random_state=0), LogisticRegression())
+    few.fit(spaces.X_a, spaces.y)
+    with pytest.raises(ValueError, match=r"needs 10 or more anchors.*got 5"):
+        stitch(few, anchors_of(spaces, few[0]), reweight=True)
+    voters = [
+        (f"v{seed}", make_pipeline(RelativeProjector(20, random_state=seed), head))
+        for seed, head in enumerate([LogisticRegression(), LogisticRegression()])
+    ]
+    votes = VotingClassifier(voters).fit(spaces.X_a, spaces.y)
+    anchors = spaces.X_b[votes.estimators_[0][0].anchor_indices_]
+    with pytest.raises(ValueError, match="all voters must have the same anchors"):
+        stitch(votes, anchors, reweight=True)
+
+
+class Offset(TransformerMixin, BaseEstimator):
+    """A projecting step of a user's own, with no more than it must have."""
+
+    def fit(self, X, y=None):
+        """Learn where the origin is."""
+        self.mean_ = X.mean(axis=0)
+        return self
+
+    def transform(self, X):
+        """Take the mean off."""
+        return X - self.mean_
+
+    def rebase(self, anchors):
+        """Do the same elsewhere."""
+        return Offset().fit(anchors)
+
+
+def test_a_projecting_step_of_ones_own(spaces):
+    """It is stitched, but there is no evidence to weigh."""
+    model = make_pipeline(Offset(), LogisticRegression()).fit(spaces.X_a, spaces.y)
+    assert stitch(model, spaces.X_b)[0].mean_.shape == (6,)
+    with pytest.raises(TypeError, match="the projecting steps of this package"):
+        stitch(model, spaces.X_b, reweight=True)
