@@ -633,7 +633,7 @@ def test_the_best_baseline_is_one_that_can_stand_in_for_stitching():
     [
         (0.1, "Stitch."),
         (0.002, "cannot be told apart"),
-        (-0.1, "Better translate instead, or use more anchors or another metric."),
+        (-0.1, "Better translate, or stitch with more anchors or another metric."),
     ],
 )
 def test_the_verdict_follows_from_the_paired_interval(lead, verdict):
@@ -651,13 +651,15 @@ def test_the_verdict_follows_from_the_paired_interval(lead, verdict):
 
 def test_the_summary_names_the_worst_pair_and_useless_ones():
     """A person reads which encoder not to swap for which."""
-    own, stitched = np.full((2, 2), 0.8), np.array([[0.8, 0.7], [0.2, 0.8]])
-    methods, floor = ("own", "stitched", "majority"), np.full((2, 2), 0.3)
+    own = np.array([[0.8, 0.8], [0.4, 0.4]])
+    stitched = np.array([[0.8, 0.32], [0.2, 0.4]])  # the lowest one keeps more
+    methods, floor = ("own", "stitched", "majority"), np.full((2, 2), 0.32)
     report = report_of([[[own]], [[stitched]], [[floor]]], methods=methods)
     text = str(report)
-    assert "Stitching keeps 0.56 of the head's own score." in text
-    assert "Worst pair: head from b under encoder a, which keeps 0.25." in text
-    assert "In 1 of 2 pairs stitching is no better than the majority." in text
+    assert re.search(r"stitched +0.260 +\? +0.200  head from b under encoder a\n", text)
+    assert "Stitching keeps 0.45 of the head's own score." in text
+    assert "Worst pair: head from a under encoder b, which keeps 0.40." in text
+    assert "In 2 of 2 pairs stitching is no better than the majority." in text
     assert repr(report).startswith("StitchingReport(spaces=('a', 'b')")
 
 
