@@ -22,9 +22,11 @@ from sklearn.metrics import (
     make_scorer,
     r2_score,
     roc_auc_score,
+    top_k_accuracy_score,
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skinvariant import InvariantAggregator, RelativeProjector, stitch, stitching
 from skinvariant.anchors import choose_anchors
@@ -164,26 +166,18 @@ def test_all_scores_equal_loops_written_here(data, anchors):
         assert_allclose(report.matrix(name), values.mean(axis=0))
 
 
-def test_anchors_are_parallel_and_nested(data, monkeypatch):
+@pytest.mark.parametrize("anchors", ["random", "stratified"])
+def test_anchors_are_parallel_and_nested(data, anchors, monkeypatch):
     """Of one seed the same rows in every space, and fewer are the first of more."""
     spaces, y = data
-    drawn = []
-
-    def spy(strategy, X, *how):
-        indices = choose_anchors(strategy, X, *how)
-        drawn.append(indices)
-        return indices
-
-    stitched = []
-    fit = RelativeProjector.fit
-    monkeypatch.setattr(stitching, "choose_anchors", spy)
+    used, fit = [], RelativeProjector.fit
     monkeypatch.setattr(
         RelativeProjector,
         "fit",
-        lambda self, X, y=None: stitched.append(self.anchors) or fit(self, X, y),
+        lambda self, X, y=None: used.append(tuple(self.anchors)) or fit(self, X, y),
     )
-    cross_stitch(linear(), spaces, y, baselines=[], n_anchors=[30, 5, 12], **CHEAP)
-    used = [tuple(indices) for indices in stitched]
+    how = {"baselines": [], "n_anchors": [30, 5, 12], **CHEAP}
+    cross_stitch(linear(anchors=anchors), spaces, y, **how)
     by_size = {k: {x for x in used if len(x) == k} for k in (5, 12, 30)}
     assert [len(x) for x in by_size.values()] == [2, 2, 2]  # one a seed, for 3 spaces
     assert len(used) == 18
@@ -331,25 +325,30 @@ def test_stitch_params_are_passed_on(data, monkeypatch):
     assert seen == [params] * 12
 
 
-@pytest.mark.parametrize("scoring", ["accuracy", "neg_log_loss", "roc_auc_ovr"])
-@pytest.mark.parametrize("n_classes", [1, 2])
-def test_classes_that_the_anchors_lack(data, n_classes, scoring):
+@pytest.mark.parametrize(
+    "scoring", ["accuracy", "neg_log_loss", "roc_auc_ovr", "top_k_accuracy"]
+)
+@pytest.mark.parametrize("classes", [[1], [0, 2]])
+def test_classes_that_the_anchors_lack(data, classes, scoring):
     """They have probability 0 by "anchors"; of one class alone this is the answer."""
     spaces, (y_train, y_test) = data
-    indices = np.flatnonzero(y_train < n_classes)[:20]
+    indices = np.flatnonzero(np.isin(y_train, classes))[:20]
     head = LogisticRegression(max_iter=5000)
     model = make_pipeline(RelativeProjector(anchors=indices), StandardScaler(), head)
     how = {"baselines": ["anchors"], "scoring": scoring, **CHEAP}
     report = cross_stitch(model, spaces, (y_train, y_test), **how)
     A, A_test = spaces["a"]
-    few = make_pipeline(StandardScaler(), head) if n_classes > 1 else DummyClassifier()
+    few = (
+        make_pipeline(StandardScaler(), head) if len(classes) > 1 else DummyClassifier()
+    )
     few.fit(A[indices], y_train[indices])
     proba = np.zeros((len(A_test), 3))
-    proba[:, :n_classes] = few.predict_proba(A_test)
+    proba[:, classes] = few.predict_proba(A_test)
     expected = {
         "accuracy": (few.predict(A_test) == y_test).mean(),
         "neg_log_loss": -log_loss(y_test, proba),
         "roc_auc_ovr": roc_auc_score(y_test, proba, multi_class="ovr"),
+        "top_k_accuracy": top_k_accuracy_score(y_test, proba),
     }
     assert_allclose(report.matrix("anchors")[:, 0], expected[scoring])
 
@@ -382,6 +381,39 @@ def test_n_jobs_changes_nothing(data):
     one, two = (cross_stitch(model, spaces, y, n_jobs=n, **how) for n in (1, 2))
     assert one.scores.tobytes() == two.scores.tobytes()
     assert one.resampled.tobytes() == two.resampled.tobytes()
+
+
+class Sayer(ClassifierMixin, BaseEstimator):
+    """Says for each row what its first feature is."""
+
+    def fit(self, X, y):
+        """Learn the classes alone."""
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        """Return the first feature."""
+        return X[:, 0].astype(int)
+
+
+class Counter(Sayer):
+    """Notes how many threads it may use."""
+
+    seen = set()
+
+    def fit(self, X, y):
+        """Note it and learn the classes."""
+        self.seen.update(pool["num_threads"] for pool in threadpool_info())
+        return super().fit(X, y)
+
+
+def test_every_fit_has_one_thread(data):
+    """However many there are outside, so that sums have one order."""
+    spaces, y = data
+    model = make_pipeline(RelativeProjector(20), Counter())
+    with threadpool_limits(2):
+        cross_stitch(model, spaces, y, baselines=["retrained"], **CHEAP)
+    assert Counter.seen == {1}
 
 
 def test_the_model_and_the_data_are_not_touched(data):
@@ -431,19 +463,6 @@ def test_progress_is_told_when_asked(data, capsys):
 # intervals
 
 
-class Sayer(ClassifierMixin, BaseEstimator):
-    """Says for each row what its first feature is."""
-
-    def fit(self, X, y):
-        """Learn the classes alone."""
-        self.classes_ = np.unique(y)
-        return self
-
-    def predict(self, X):
-        """Return the first feature."""
-        return X[:, 0].astype(int)
-
-
 def test_resampled_rows_know_a_binomial_accuracy():
     """The half width is the normal quantile times sqrt(p (1 - p) / n)."""
     rng = np.random.default_rng(0)
@@ -483,6 +502,15 @@ def test_resamples_keep_every_class(data):
     how = {"scoring": "roc_auc_ovr", **CHEAP, "n_seeds": 1, "n_resamples": 20}
     report = cross_stitch(model, spaces, (y_train, y_test), baselines=[], **how)
     assert np.isfinite(report.resampled).all()
+
+
+def test_resampled_scores_are_means_over_the_seeds(data, monkeypatch):
+    """Resamples that are the rows themselves have the scores of the rows."""
+    spaces, y = data
+    rows = np.arange(len(y[1]))
+    monkeypatch.setattr(stitching, "_resampled_rows", lambda *args: [rows, rows])
+    report = cross_stitch(linear(), spaces, y, n_anchors=[5, 20], **CHEAP)
+    assert_array_equal(report.resampled[:, :, 0], report.scores.mean(axis=2))
 
 
 def test_an_interval_has_the_variance_of_rows_and_that_of_seeds():
