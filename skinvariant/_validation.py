@@ -173,7 +173,7 @@ def take_rows(X, indices):
     return xp.take(X, xp.asarray(indices, device=X.device), axis=0)
 
 
-def check_choice(name, value, choices, *, or_else):
+def check_choice(name, value, choices, *, or_else=None):
     """Return `choices[value]`, or say what `value` may be.
 
     Parameters
@@ -184,7 +184,7 @@ def check_choice(name, value, choices, *, or_else):
         What the user gave.
     choices : mapping of str to object
         The options by name.
-    or_else : str
+    or_else : str, default=None
         What else the parameter takes, for the error message.
 
     Returns
@@ -199,7 +199,8 @@ def check_choice(name, value, choices, *, or_else):
     TypeError
         If `value` is not even a string.
     """
-    message = f"{name} must be one of {sorted(choices)}, or {or_else}; got {value!r}"
+    wanted = f"{sorted(choices)}" + (f", or {or_else}" if or_else else "")
+    message = f"{name} must be one of {wanted}; got {value!r}"
     if not isinstance(value, str):
         raise TypeError(message)
     if value not in choices:

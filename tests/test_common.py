@@ -17,6 +17,7 @@ from skinvariant._aggregator import _AGGREGATIONS
 from skinvariant._projector import _POST, _PRE, Whitener
 from skinvariant.anchors import STRATEGIES
 from skinvariant.metrics import METRICS
+from skinvariant.translation import _METHODS, SpaceTranslator
 
 # scikit-learn checks with as few as 20 rows
 FEW = 6
@@ -37,7 +38,8 @@ AGGREGATORS = [
     InvariantAggregator(FEW, metrics=tuple(METRICS), weights=range(1, 12)),
     InvariantAggregator(FEW, metrics=("cosine", "euclidean"), n_jobs=2),
 ]
-ESTIMATORS = [*PROJECTORS, *AGGREGATORS, Whitener()]
+TRANSLATORS = [SpaceTranslator(method) for method in _METHODS]
+ESTIMATORS = [*PROJECTORS, *AGGREGATORS, *TRANSLATORS, Whitener()]
 
 # hardware and libraries that a machine may lack: scikit-learn skips those checks itself
 NAMESPACES = [

@@ -15,6 +15,7 @@ MODULES = [
     "skinvariant.metrics",
     "skinvariant.outofcore",
     "skinvariant.stitching",
+    "skinvariant.translation",
 ]
 NEED_TORCH = ["skinvariant.heads", "skinvariant.nn"]
 if find_spec("torch") and find_spec("skorch"):
@@ -101,6 +102,8 @@ def public_names():
     methods = ("matrix", "stitching_index", "interval", "best_baseline", "passes")
     methods += ("to_frame", "to_json", "from_json", "summary")
     yield from (f"{report}.{method}" for method in methods)
+    for method in ("fit", "transform", "inverse_transform", "score"):
+        yield f"skinvariant.translation.SpaceTranslator.{method}"
     if "skinvariant.heads" in MODULES:
         yield "skinvariant.heads.InvariantClassifier.predict_proba"
         yield "skinvariant.nn.RelativeLayer.forward"
