@@ -728,7 +728,7 @@ def cross_stitch(
     ----------
     L. Moschella et al., "Relative representations enable zero-shot latent space
     communication", ICLR 2023, arXiv 2209.15430 (stitching and its index);
-    V. Maiorano et al., "Latent space translation via semantic alignment", NeurIPS
+    V. Maiorca et al., "Latent space translation via semantic alignment", NeurIPS
     2023, arXiv 2311.00664 (translation by the same anchors).
 
     Examples
