@@ -6,7 +6,7 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 import skinvariant
-from skinvariant import RelativeProjector, metrics
+from skinvariant import RelativeProjector, comparison, metrics
 from skinvariant.datasets import make_related_spaces
 
 project = "skinvariant"
@@ -44,10 +44,10 @@ html_theme_options = {"show_prev_next": False}
 
 
 class GeneratedTable(SphinxDirective):
-    """A table computed from the registry of metrics, never typed by hand."""
+    """A table computed from what the package declares, never typed by hand."""
 
     def run(self):
-        for module in (metrics, inspect.getmodule(RelativeProjector)):
+        for module in (comparison, metrics, inspect.getmodule(RelativeProjector)):
             self.env.note_dependency(inspect.getsourcefile(module))
         lines = [".. csv-table::", "   :header-rows: 1", "   :stub-columns: 1", ""]
         for row in self.rows():
@@ -92,6 +92,22 @@ class InvariancesTable(GeneratedTable):
             )
 
 
+class MeasuresTable(GeneratedTable):
+    """What leaves each measure of two spaces unchanged."""
+
+    def rows(self):
+        yield "measure", *(name.replace("_", " ") for name in metrics.TRANSFORMATIONS)
+        for name, params, classes in comparison.INVARIANCES:
+            options = "".join(f", ``{key}={value!r}``" for key, value in params.items())
+            yield (
+                f":obj:`~skinvariant.comparison.{name}`{options}",
+                *(
+                    _yes(transformation in classes)
+                    for transformation in metrics.TRANSFORMATIONS
+                ),
+            )
+
+
 def _yes(value, *, bold=False):
     text = "yes" if value else "no"
     return f"**{text}**" if bold else text
@@ -104,6 +120,7 @@ def _invariances(metric, **around):
 
 
 def setup(app):
+    app.add_directive("measures-table", MeasuresTable)
     app.add_directive("metrics-table", MetricsTable)
     app.add_directive("invariances-table", InvariancesTable)
     return {"parallel_read_safe": True}

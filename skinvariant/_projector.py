@@ -170,6 +170,15 @@ def _removes_scale(post):
     return getattr(post, "func", None) in _SCALE_FREE
 
 
+def _without_self(values):
+    """Replace the diagonal by the mean of the rest of each column."""
+    xp = namespace(values)
+    on = {} if xp is np else {"device": values.device}
+    own = xp.eye(values.shape[0], dtype=values.dtype, **on)
+    others = (1 - own) / (values.shape[0] - 1)
+    return values * (1 - own) + own * xp.sum(values * others, axis=0)
+
+
 def _copied(X):
     """Copy, for a transformer that might write into what it is given."""
     return X.copy() if namespace(X) is np else namespace(X).asarray(X, copy=True)
@@ -230,6 +239,7 @@ class RelativeTransformer(
         "https://skinvariant.readthedocs.io/en/stable/generated/"
         "skinvariant.{estimator_name}.html"
     )
+    _strangers = False  # see _apart
 
     def fit(self, X, y=None):
         """Choose anchors among the rows of `X` and prepare the comparison.
@@ -302,6 +312,8 @@ class RelativeTransformer(
             the dtype.
         """
         check_is_fitted(self)
+        if self._strangers:
+            return as_dtype(self._project(self.anchors_), self.anchors_.dtype)
         if is_dask_array(X):
             self._validate(stand_in(X), self._fitted_pairs(), self.pre_, reset=False)
             return transform_lazily(self, X)
@@ -517,6 +529,17 @@ class RelativeTransformer(
             spaces.append(values)
         self._n_features_out = self._combine(spaces).shape[1]
 
+    def _apart(self):
+        """Return a copy whose `transform` gives the anchors, none of them its own.
+
+        A new row is never compared with itself.  So that anchors can stand for new
+        rows, what each makes of itself is replaced by the mean of what the others make
+        of it.
+        """
+        new = copy.copy(self)
+        new._strangers = True
+        return new
+
     def _apply_pre(self, X):
         return X if self.pre_ is None else as_float(self.pre_.transform(_copied(X)))
 
@@ -525,6 +548,8 @@ class RelativeTransformer(
         """Rows to output, without checks: what is not finite is found afterwards."""
         X = self._apply_pre(X)
         spaces = _transform_together(X, self._fitted_pairs(), self._groups)
+        if self._strangers:
+            spaces = [_without_self(values) for values in spaces]
         spaces = [
             values if post is None else post.transform(values)
             for values, post in zip(spaces, self._posts, strict=True)

@@ -30,7 +30,8 @@ from skinvariant import nn
 from skinvariant._aggregator import InvariantAggregator
 from skinvariant._validation import check_choice, check_number
 from skinvariant.anchors import choose_anchors
-from skinvariant.metrics import METRICS, layer_normalize
+from skinvariant.comparison import space_agreement
+from skinvariant.metrics import METRICS
 
 try:
     import torch
@@ -42,7 +43,7 @@ except ImportError as error:
         "skinvariant.heads needs torch and skorch: pip install 'skinvariant[torch]'"
     ) from error
 
-__all__ = ["InvariantClassifier", "InvariantRegressor", "space_agreement"]
+__all__ = ["InvariantClassifier", "InvariantRegressor"]
 
 # of a relative space that agrees to the last digit: more is not told apart
 _FLOOR = 1e-3
@@ -428,6 +429,13 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         new._set_agreement()
         return new
 
+    def _apart(self):
+        """Return a copy that speaks of the anchors alone, none of them its own."""
+        new = copy.copy(self)
+        new.aggregator_ = self.aggregator_._apart()
+        new._batch_rows = lambda: len(self.anchor_indices_)  # all of them at once
+        return new
+
     def to_torch(self):
         """Return the whole fitted head, from rows to outputs, as one torch module.
 
@@ -506,7 +514,7 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def agreement_(self):
         """How well each metric's relative space is kept: a dict of metric to [0, 1].
 
-        After `rebase`; 1 before.  See `space_agreement`.
+        After `rebase`; 1 before.  See `skinvariant.comparison.space_agreement`.
         """
         check_is_fitted(self)
         return dict(zip(self._names(), self._agreement, strict=True))
@@ -806,44 +814,6 @@ def _by_metric(aggregator, X):
     closer = [metric.larger_is_closer for metric, _ in aggregator._fitted_pairs()]
     signs = np.where(closer, 1, -1).astype(values.dtype)
     return values.reshape(len(values), len(signs), -1) * signs[:, None]
-
-
-def space_agreement(relative_a, relative_b):
-    """Mean correlation of the anchors' relative vectors in two spaces.
-
-    Parameters
-    ----------
-    relative_a, relative_b : ndarray of shape (n_anchors, n_columns)
-        Each anchor compared with all of them, in either space; or what a `post` made of
-        that.  Of n_anchors columns, an anchor's comparison with itself is left out.
-
-    Returns
-    -------
-    float
-        In [0, 1]: 1 where each anchor sees the others in the same proportions.
-        Negative correlations count as 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skinvariant.heads import space_agreement
-    >>> from skinvariant.metrics import cosine
-    >>> anchors = np.random.default_rng(0).standard_normal((30, 5))
-    >>> turned, bent = anchors[:, ::-1], anchors**3
-    >>> round(space_agreement(cosine(anchors, anchors), cosine(turned, turned)), 6)
-    1.0
-    >>> round(space_agreement(cosine(anchors, anchors), cosine(bent, bent)), 2)
-    0.85
-    """
-    n_anchors, n_columns = relative_a.shape
-    kept = np.ones((n_anchors, n_columns), dtype=bool)
-    if n_anchors == n_columns:
-        np.fill_diagonal(kept, False)
-    rows_a, rows_b = (
-        layer_normalize(relative[kept].reshape(n_anchors, -1))
-        for relative in (relative_a, relative_b)
-    )
-    return float(np.maximum((rows_a * rows_b).mean(axis=1), 0).mean())
 
 
 def _network(

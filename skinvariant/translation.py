@@ -172,6 +172,8 @@ class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         standardised columns.  Of "kernel".
     dual_coef_ : ndarray of shape (n_samples, n_features_out)
         The weights of the fitted rows.  Of "kernel".
+    left_out_ : ndarray of shape (n_samples, n_features_out)
+        Each fitted row as it is translated from all others.  Of "kernel".
     n_features_in_ : int
         Width of the source space.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -238,7 +240,7 @@ class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             If a parameter or the input is not as documented, or the numbers of rows
             differ.
         """
-        fit_map = check_choice("method", self.method, _METHODS)
+        fit_map = check_choice("method", self.method, _METHODS, or_else="no other")
         X, y = validate_data(
             self,
             X,
@@ -370,9 +372,11 @@ class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 best = squares.min()
                 self.gamma_, self.alpha_ = gamma, alphas[squares.argmin()]
                 self._centerer, chosen = centerer, centred
+                left_out = y - errors[squares.argmin()]
         ridge = np.diag(np.full(len(y), self.alpha_))
         self.dual_coef_ = solve(chosen + ridge, y, assume_a="pos") * target.scale_
         self.intercept_ = target.mean_
+        self.left_out_ = target.inverse_transform(left_out)
 
     def _penalties(self, total):
         """Return the penalties to choose among, absolute."""

@@ -32,7 +32,6 @@ from skinvariant import heads as module  # noqa: E402
 from skinvariant.heads import (  # noqa: E402
     InvariantClassifier,
     InvariantRegressor,
-    space_agreement,
 )
 from skinvariant.metrics import euclidean  # noqa: E402
 from skinvariant.nn import AGGREGATIONS, MLPSum  # noqa: E402
@@ -163,13 +162,8 @@ def test_what_disagrees_counts_for_little(digits):
     assert rebased.score(X @ turn, y) >= blind.score(X @ turn, y)
 
 
-def test_agreement_of_random_spaces_is_near_zero():
-    """And where nothing agrees, every space counts as in training."""
-    rng = np.random.default_rng(0)
-    spaces = rng.standard_normal((2, 200, 200))
-    assert space_agreement(*spaces) < 0.05
-    assert space_agreement(spaces[0], 7 + 3 * spaces[0]) == pytest.approx(1)
-    assert space_agreement(spaces[0], -spaces[0]) == 0
+def test_where_nothing_agrees_every_space_counts_as_in_training():
+    """The factors of the metrics stay finite."""
     head = fitted()
     constant = np.ones((60, 3), dtype=np.float32)
     constant[0] = 2

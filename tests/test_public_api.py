@@ -11,6 +11,7 @@ import skinvariant
 MODULES = [
     "skinvariant",
     "skinvariant.anchors",
+    "skinvariant.comparison",
     "skinvariant.datasets",
     "skinvariant.metrics",
     "skinvariant.outofcore",

@@ -1,0 +1,454 @@
+"""Opinion pools: several fitted models, each heard as far as it is right."""
+
+from numbers import Real
+
+import numpy as np
+from scipy.optimize import minimize, nnls
+from scipy.special import log_softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from skinvariant._validation import check_number
+
+__all__ = [
+    "PooledClassifier",
+    "PooledRegressor",
+    "linear_pool_weights",
+    "log_pool_weights",
+]
+
+
+def _check_prior(prior, n_members):
+    """Return the prior weights, equal ones of sum 1 by default."""
+    if prior is None:
+        return np.full(n_members, 1 / n_members)
+    prior = np.asarray(prior, dtype=np.float64)
+    if prior.shape != (n_members,) or not (np.isfinite(prior) & (prior >= 0)).all():
+        raise ValueError(
+            f"prior must be {n_members} finite numbers >= 0, one per member; got "
+            f"{prior.tolist()!r}"
+        )
+    return prior
+
+
+def _check_stack(name, values, targets, ndim):
+    """Check that each member says something about each target."""
+    values, targets = (np.asarray(a, dtype=np.float64) for a in (values, targets))
+    if values.ndim != ndim or values.shape[1:] != targets.shape or not values.size:
+        raise ValueError(
+            f"{name} must be of shape (n_members, *targets.shape), with at least one "
+            f"member and row; got {values.shape}, and targets of {targets.shape}"
+        )
+    if not (np.isfinite(values).all() and np.isfinite(targets).all()):
+        raise ValueError(f"{name} and targets must be finite; got NaN or infinity")
+    return values, targets
+
+
+def log_pool_weights(log_probas, targets, *, prior=None, alpha=10.0):
+    r"""Weights of a logarithmic opinion pool [1]_ that suit some rows best.
+
+    The pool says :math:`p(c) \propto \prod_m p_m(c)^{w_m}`.  The weights minimise the
+    cross-entropy of the targets, summed over rows, plus `alpha` times the squared
+    distance from the prior weights; they are not negative.  They need not sum to 1: a
+    sum above 1 makes the pool more certain than its members.
+
+    Parameters
+    ----------
+    log_probas : array-like of shape (n_members, n_samples, n_classes)
+        Log-probabilities that each member gives to each class.
+    targets : array-like of shape (n_samples, n_classes)
+        Probabilities of the classes: of 0 and 1 where the label is known.
+    prior : array-like of shape (n_members,), default=None
+        The weights where there is no evidence.  None: equal ones of sum 1.
+    alpha : float >= 0, default=10.0
+        How many nats of evidence it takes to move a weight by 1 from its prior.  0:
+        the rows alone decide; towards infinity: the prior.
+
+    Returns
+    -------
+    ndarray of shape (n_members,)
+        The weights, >= 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter or a shape is not as documented.
+
+    References
+    ----------
+    .. [1] C. Genest and J. V. Zidek, "Combining probability distributions: a critique
+       and an annotated bibliography", Statistical Science 1(1), 1986.
+
+    Examples
+    --------
+    One member knows the answer, one guesses, and one is sure of the contrary:
+
+    >>> import numpy as np
+    >>> from skinvariant.pooling import log_pool_weights
+    >>> targets = np.eye(2)[[0, 1] * 50]
+    >>> right = np.log(0.8 * targets + 0.2 * (1 - targets))
+    >>> members = [right, np.full((100, 2), np.log(0.5)), right[:, ::-1]]
+    >>> weights = log_pool_weights(members, targets)
+    >>> (weights > [1, 0.3, 0]).tolist(), round(float(weights[2]), 6)
+    ([True, True, False], 0.0)
+    """
+    log_probas, targets = _check_stack("log_probas", log_probas, targets, 3)
+    prior = _check_prior(prior, len(log_probas))
+    check_number("alpha", alpha, Real, 0)
+
+    def loss(weights):
+        pooled = log_softmax(np.tensordot(weights, log_probas, 1), axis=1)
+        error = np.exp(pooled) * targets.sum(axis=1, keepdims=True) - targets
+        off = weights - prior
+        value = -(targets * pooled).sum() + alpha * off @ off
+        return value, np.tensordot(log_probas, error, 2) + 2 * alpha * off
+
+    found = minimize(
+        loss,
+        prior,
+        jac=True,
+        bounds=[(0, None)] * len(prior),
+        method="L-BFGS-B",
+        options={"ftol": 1e-12, "gtol": 1e-6},
+    )
+    return found.x
+
+
+def linear_pool_weights(predictions, targets, *, prior=None, alpha=10.0):
+    """Weights of a linear pool of predictions that suit some rows best.
+
+    The weights minimise half the squared error, summed over rows and in units of the
+    prior pool's mean squared error, plus `alpha` times the squared distance from the
+    prior weights; they are not negative.  This is a ridge regression towards the prior.
+
+    Parameters
+    ----------
+    predictions : array-like of shape (n_members, n_samples) or (n_members, n_samples, \
+            n_outputs)
+        What each member predicts, best less a common centre.
+    targets : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        What is true, less the same.
+    prior : array-like of shape (n_members,), default=None
+        The weights where there is no evidence.  None: equal ones of sum 1.
+    alpha : float >= 0, default=10.0
+        Strength of the prior.  0: the rows alone decide; towards infinity: the prior.
+
+    Returns
+    -------
+    ndarray of shape (n_members,)
+        The weights, >= 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter or a shape is not as documented.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.pooling import linear_pool_weights
+    >>> targets = np.linspace(-1, 1, 1000)
+    >>> weights = linear_pool_weights([targets / 2, -targets], targets, alpha=0)
+    >>> weights.round(6).tolist()
+    [2.0, 0.0]
+    """
+    ndim = np.ndim(targets) + 1
+    predictions, targets = _check_stack("predictions", predictions, targets, ndim)
+    prior = _check_prior(prior, len(predictions))
+    check_number("alpha", alpha, Real, 0)
+    rows = predictions.reshape(len(predictions), -1).T
+    targets = targets.ravel()
+    unit = np.sqrt(2 * np.mean((rows @ prior - targets) ** 2))
+    if unit == 0:
+        return prior
+    pull = np.sqrt(alpha) * np.eye(len(prior))
+    return nnls(np.vstack([rows / unit, pull]), np.r_[targets / unit, pull @ prior])[0]
+
+
+class _Pool(BaseEstimator):
+    """What both pools share."""
+
+    def __init__(self, estimators, *, prior=None, alpha=10.0):
+        self.estimators = estimators
+        self.prior = prior
+        self.alpha = alpha
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "weights_")
+
+    @property
+    def weights_by_name_(self):
+        """The weights as a dict by the members' names."""
+        check_is_fitted(self)
+        names = [name for name, _ in self.estimators]
+        return dict(zip(names, self.weights_.tolist(), strict=True))
+
+    def _members(self, method):
+        """Return the fitted members, each of which has a method."""
+        members = [member for _, member in self.estimators]
+        if not members:
+            raise ValueError("estimators must be at least one (name, fitted) pair")
+        for name, member in self.estimators:
+            check_is_fitted(member)
+            if not hasattr(member, method):
+                raise TypeError(
+                    f"the estimators of a {type(self).__name__} must have {method}; "
+                    f"{name!r} is {member!r}"
+                )
+        return members
+
+
+class PooledClassifier(ClassifierMixin, _Pool):
+    r"""A logarithmic opinion pool of fitted classifiers, weighed by some rows.
+
+    What `skinvariant.stitch` returns with `reweight=True`, and of use by itself.
+
+    Parameters
+    ----------
+    estimators : list of (str, fitted classifier)
+        The members, by name.  They must have `predict_proba` and the same `classes_`,
+        and are used as they are.
+    prior : array-like of shape (n_members,), default=None
+        The weights where there is no evidence.  None: equal ones of sum 1.
+    alpha : float >= 0, default=10.0
+        How many nats of evidence it takes to move a weight by 1 from its prior.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_members,)
+        How much the log-probabilities of each member count, >= 0.
+    weights_by_name_ : dict of str to float
+        The same by the members' names.
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    n_evidence_ : int
+        How many rows the weights were learned from.
+
+    See Also
+    --------
+    sklearn.ensemble.VotingClassifier : Trains its members, with weights as given.
+    log_pool_weights : How the weights are found.
+
+    Notes
+    -----
+    A member that says 0 would veto a class for all others.  So each probability is
+    smoothed as though it were a share of the n rows of evidence, by Laplace's rule of
+    succession: :math:`(n p + 1) / (n + n_\mathrm{classes})`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> from skinvariant.pooling import PooledClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> models = (DummyClassifier(), GaussianNB(), KNeighborsClassifier())
+    >>> members = [(type(m).__name__, m.fit(X[:900], y[:900])) for m in models]
+    >>> pool = PooledClassifier(members).fit(X[900:1200], y[900:1200])
+    >>> round(pool.score(X[1200:], y[1200:]), 2)
+    0.95
+    >>> weights = pool.weights_by_name_
+    >>> sorted(weights, key=weights.get)[-1]
+    'KNeighborsClassifier'
+    """
+
+    def fit(self, X, y):
+        """Learn the weights from labelled rows; the members stay as they are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows that no member was trained on.
+        y : array-like of shape (n_samples,)
+            Their labels, of `classes_`.
+
+        Returns
+        -------
+        PooledClassifier
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If the members have different classes, or `y` one that they have not.
+        """
+        members = self._members("predict_proba")
+        y = column_or_1d(y)
+        classes = members[0].classes_
+        if unknown := set(y.tolist()).difference(classes.tolist()):
+            raise ValueError(
+                f"y must hold the members' classes {classes.tolist()}; got "
+                f"{sorted(unknown)}"
+            )
+        targets = (y[:, None] == classes).astype(np.float64)
+        probas = [member.predict_proba(X) for member in members]
+        return self._fit_weights(probas, targets)
+
+    def _fit_weights(self, probas, targets):
+        """Learn the weights from what the members say of some rows."""
+        self.classes_ = self.estimators[0][1].classes_
+        for name, member in self.estimators[1:]:
+            if not np.array_equal(member.classes_, self.classes_):
+                raise ValueError(
+                    f"all estimators must have the classes {self.classes_.tolist()}; "
+                    f"{name!r} has {member.classes_.tolist()}"
+                )
+        self.n_evidence_ = len(targets)
+        logs = [self._smoothed_log(proba) for proba in probas]
+        how = {"prior": self.prior, "alpha": self.alpha}
+        self.weights_ = log_pool_weights(logs, targets, **how)
+        return self
+
+    def _smoothed_log(self, proba):
+        n, n_classes = self.n_evidence_, len(self.classes_)
+        return np.log((n * proba.astype(np.float64) + 1) / (n + n_classes))
+
+    def predict_log_proba(self, X):
+        """Return the logarithms of the pool's probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows as the members take them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Log-probabilities in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        members = self._members("predict_proba")
+        pooled = sum(
+            weight * self._smoothed_log(member.predict_proba(X))
+            for weight, member in zip(self.weights_, members, strict=True)
+        )
+        return log_softmax(pooled, axis=1)
+
+    def predict_proba(self, X):
+        """Return the pool's probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows as the members take them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities in the order of `classes_`.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X):
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows as the members take them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels of `classes_`.
+        """
+        logs = self.predict_log_proba(X)  # first: it checks that the pool is fitted
+        return self.classes_[logs.argmax(axis=1)]
+
+
+class PooledRegressor(RegressorMixin, _Pool):
+    """A linear pool of fitted regressors, weighed by some rows.
+
+    Parameters
+    ----------
+    estimators : list of (str, fitted regressor)
+        The members, by name, used as they are.
+    prior : array-like of shape (n_members,), default=None
+        The weights where there is no evidence.  None: equal ones of sum 1.
+    alpha : float >= 0, default=10.0
+        Strength of the prior, see `linear_pool_weights`.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_members,)
+        How much the deviation of each member from its own centre counts, >= 0.
+    weights_by_name_ : dict of str to float
+        The same by the members' names.
+    center_ : float or ndarray of shape (n_outputs,)
+        Mean of the targets that the weights were learned from.
+    member_centers_ : ndarray of shape (n_members,) or (n_members, n_outputs)
+        Mean of what each member said of the same rows: a constant error does not count.
+
+    See Also
+    --------
+    sklearn.ensemble.VotingRegressor : Trains its members, with weights as given.
+    linear_pool_weights : How the weights are found.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_regression
+    >>> from sklearn.dummy import DummyRegressor
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinvariant.pooling import PooledRegressor
+    >>> X, y = make_regression(300, 5, noise=1, random_state=0)
+    >>> members = [("mean", DummyRegressor()), ("ridge", Ridge())]
+    >>> members = [(name, m.fit(X[:100], y[:100])) for name, m in members]
+    >>> pool = PooledRegressor(members, alpha=0.1).fit(X[100:200], y[100:200])
+    >>> round(pool.score(X[200:], y[200:]), 2)
+    1.0
+    """
+
+    def fit(self, X, y):
+        """Learn the weights from rows with targets; the members stay as they are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows that no member was trained on.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets.
+
+        Returns
+        -------
+        PooledRegressor
+            Itself.
+        """
+        members = self._members("predict")
+        return self._fit_weights(
+            [member.predict(X) for member in members], np.asarray(y, dtype=np.float64)
+        )
+
+    def _fit_weights(self, predictions, targets):
+        """Learn the weights from what the members say of some rows."""
+        self.center_ = targets.mean(axis=0)
+        self.member_centers_ = np.mean(predictions, axis=1)
+        self.weights_ = linear_pool_weights(
+            [p - c for p, c in zip(predictions, self.member_centers_, strict=True)],
+            targets - self.center_,
+            prior=self.prior,
+            alpha=self.alpha,
+        )
+        return self
+
+    def predict(self, X):
+        """Return the pool's predictions.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows as the members take them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions.
+        """
+        check_is_fitted(self)
+        members = self._members("predict")
+        return self.center_ + sum(
+            weight * (member.predict(X) - center)
+            for weight, member, center in zip(
+                self.weights_, members, self.member_centers_, strict=True
+            )
+        )
