@@ -9,7 +9,7 @@ import sys
 import pytest
 
 # the parts of scikit-learn that the package builds on
-SCIKIT_LEARN = ("cluster", "frozen", "metrics", "pipeline", "preprocessing")
+SCIKIT_LEARN = ("cluster", "dummy", "frozen", "metrics", "pipeline", "preprocessing")
 
 
 def loaded_by(*modules):

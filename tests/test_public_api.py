@@ -99,6 +99,10 @@ def public_names():
         own = ("predict", "partial_fit", "fine_tune", "to_torch")
         own = own if "heads" in name else ("get_feature_names_out",)
         yield from (f"{name}.{method}" for method in own)
+    report = "skinvariant.stitching.StitchingReport"
+    methods = ("matrix", "stitching_index", "interval", "best_baseline", "passes")
+    methods += ("to_frame", "to_json", "from_json", "summary")
+    yield from (f"{report}.{method}" for method in methods)
     for method in ("fit", "transform", "inverse_transform", "score"):
         yield f"skinvariant.translation.SpaceTranslator.{method}"
     if "skinvariant.heads" in MODULES:

@@ -1,0 +1,804 @@
+"""cross_stitch: every head under every encoder, and what else one might do."""
+
+import builtins
+import dataclasses
+import json
+import re
+from itertools import permutations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm, ortho_group
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.datasets import load_digits
+from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    log_loss,
+    make_scorer,
+    r2_score,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from skinvariant import InvariantAggregator, RelativeProjector, stitch, stitching
+from skinvariant.anchors import choose_anchors
+from skinvariant.datasets import make_related_spaces
+from skinvariant.stitching import BASELINES, StitchingReport, cross_stitch
+from skinvariant.translation import SpaceTranslator
+
+CHEAP = {"n_resamples": 0, "n_seeds": 2, "random_state": 0}
+FREE = ("majority", "absolute", "anchors", "retrained")
+
+
+def split(X, n_train=80):
+    """Training and test rows."""
+    return X[:n_train], X[n_train:]
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Three spaces of two widths whose relation is affine, with some noise."""
+    wide = make_related_spaces(
+        140, 4, transformation="affine", n_features_b=6, noise=0.3, random_state=0
+    )
+    rng = np.random.default_rng(0)
+    third = wide.X_a @ rng.standard_normal((4, 4)) + rng.standard_normal((140, 4))
+    spaces = {"a": split(wide.X_a), "b": split(wide.X_b), "c": split(third)}
+    return spaces, split(wide.y)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Pixels, a rotation of them and a permutation of them."""
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:700] - X[:700].mean(axis=0), y[:700]
+    turned = X @ ortho_group.rvs(64, random_state=0)
+    shuffled = X[:, np.random.default_rng(1).permutation(64)]
+    spaces = {"plain": X, "turned": turned, "shuffled": shuffled}
+    return {name: split(X, 400) for name, X in spaces.items()}, split(y, 400)
+
+
+def linear(n_anchors=20, **params):
+    """A model whose head is quick."""
+    return make_pipeline(RelativeProjector(n_anchors, **params), RidgeClassifier())
+
+
+def report_of(scores, resampled=None, methods=("own", "stitched"), counts=(10,)):
+    """Build a report of given scores, shape (methods, counts, seeds, n, n)."""
+    scores = np.asarray(scores, dtype=float)
+    if resampled is None:
+        resampled = np.empty((len(methods), len(counts), 0, *scores.shape[-2:]))
+    names = tuple("abcdefg"[: scores.shape[-1]])
+    return StitchingReport(names, methods, counts, "accuracy", scores, resampled)
+
+
+# what is known beforehand
+
+
+def test_invariant_heads_survive_and_absolute_heads_do_not(digits):
+    """Rotations and permutations: every index is 1, and a plain swap is chance."""
+    spaces, y = digits
+    model = make_pipeline(
+        InvariantAggregator(50, metrics=("cosine", "euclidean")), RidgeClassifier()
+    )
+    report = cross_stitch(model, spaces, y, baselines=["absolute", "majority"], **CHEAP)
+    assert_array_equal(report.stitching_index(), np.ones((3, 3)))
+    assert_array_equal(report.matrix("stitched"), report.matrix("own"))
+    assert report.matrix("own").min() > 0.7
+    others = ~np.eye(3, dtype=bool)
+    # of 10 classes, 300 rows: 0.1, give or take twice 0.017, and structure
+    assert report.matrix("absolute")[others].max() < 0.25
+    assert report.passes(1.0)
+
+
+def test_orthogonal_translation_undoes_a_rotation(digits):
+    """Procrustes on anchors that span the space carries rows over exactly."""
+    spaces, y = digits
+    report = cross_stitch(
+        linear(150), spaces, y, baselines=["translate_orthogonal", "retrained"], **CHEAP
+    )
+    own = np.repeat(report.matrix("retrained").diagonal()[:, None], 3, axis=1)
+    assert_allclose(report.matrix("translate_orthogonal"), own, atol=2 / 300)
+
+
+def test_shuffled_labels_give_the_majority(data):
+    """Where the rows tell nothing, no method is much above the most frequent class."""
+    spaces, (y_train, y_test) = data
+    rng = np.random.default_rng(0)
+    y = rng.permutation(y_train), rng.permutation(y_test)
+    report = cross_stitch(linear(), spaces, y, **CHEAP)
+    floor = (y[1] == np.bincount(y[0]).argmax()).mean()
+    assert_array_equal(report.matrix("majority"), np.full((3, 3), floor))
+    for method in report.methods:  # 60 test rows: three standard errors
+        assert report.interval(method)[0] < 1 / 3 + 3 * np.sqrt(2 / 9 / 60)
+
+
+# the same by loops, written here
+
+
+@pytest.mark.parametrize("anchors", ["random", "stratified", "kmeans", "farthest"])
+def test_all_scores_equal_loops_written_here(data, anchors):
+    """Every cell of every method, with anchors of the head's space carried over."""
+    spaces, (y_train, y_test) = data
+    model, head = linear(anchors=anchors), RidgeClassifier()
+    report = cross_stitch(model, spaces, (y_train, y_test), **CHEAP)
+    assert report.methods == ("own", "stitched", *BASELINES)
+    seeds = np.random.RandomState(0).randint(2**31 - 1, size=2)
+    expected = np.full((len(report.methods), 2, 3, 3), np.nan)
+    cells = {name: expected[i] for i, name in enumerate(report.methods)}
+    for s, seed in enumerate(seeds):
+        for a, (A, _) in enumerate(spaces.values()):
+            how = (20, int(seed))
+            indices = choose_anchors(anchors, A, y_train, *how)
+            fitted = clone(model).set_params(relativeprojector__anchors=indices)
+            fitted.fit(A, y_train)
+            absolute = clone(head).fit(A, y_train)
+            few = clone(head).fit(A[indices], y_train[indices])
+            A_test = list(spaces.values())[a][1]
+            cells["anchors"][s, :, a] = few.score(A_test, y_test)
+            cells["retrained"][s, :, a] = absolute.score(A_test, y_test)
+            cells["own"][s, a, :] = fitted.score(A_test, y_test)
+            for b, (B, B_test) in enumerate(spaces.values()):
+                stitched = stitch(fitted, B[indices])
+                cells["stitched"][s, a, b] = stitched.score(B_test, y_test)
+                if B.shape[1] == A.shape[1]:
+                    cells["absolute"][s, a, b] = absolute.score(B_test, y_test)
+                for name in BASELINES:
+                    if name.startswith("translate_"):
+                        translator = SpaceTranslator(name[len("translate_") :])
+                        translator.fit(B[indices], A[indices])
+                        rows = B_test if a == b else translator.transform(B_test)
+                        cells[name][s, a, b] = absolute.score(rows, y_test)
+    dummy = DummyClassifier().fit(A, y_train)
+    cells["majority"][:] = dummy.score(A_test, y_test)
+    for name, values in cells.items():
+        assert_allclose(
+            report.scores[report.methods.index(name), 0], values, err_msg=name
+        )
+        assert_allclose(report.matrix(name), values.mean(axis=0))
+
+
+@pytest.mark.parametrize("anchors", ["random", "stratified"])
+def test_anchors_are_parallel_and_nested(data, anchors, monkeypatch):
+    """Of one seed the same rows in every space, and fewer are the first of more."""
+    spaces, y = data
+    used, fit = [], RelativeProjector.fit
+    monkeypatch.setattr(
+        RelativeProjector,
+        "fit",
+        lambda self, X, y=None: used.append(tuple(self.anchors)) or fit(self, X, y),
+    )
+    how = {"baselines": [], "n_anchors": [30, 5, 12], **CHEAP}
+    cross_stitch(linear(anchors=anchors), spaces, y, **how)
+    by_size = {k: {x for x in used if len(x) == k} for k in (5, 12, 30)}
+    assert [len(x) for x in by_size.values()] == [2, 2, 2]  # one a seed, for 3 spaces
+    assert len(used) == 18
+    assert by_size[5] == {x[:5] for x in by_size[30]}
+    assert by_size[12] == {x[:12] for x in by_size[30]}
+
+
+def test_kmeans_and_callables_draw_each_number_of_anchors(data):
+    """Of clusters the first ones are not fewer clusters."""
+    spaces, y = data
+
+    def strategy(X, y, n_anchors, random_state):
+        sizes.append(n_anchors)
+        return random_state.permutation(len(X))[:n_anchors]
+
+    sizes = []
+    how = {"baselines": [], "n_anchors": [5, 9], **CHEAP}
+    cross_stitch(linear(anchors=strategy), spaces, y, **how)
+    assert sorted(sizes) == [5] * 6 + [9] * 6
+    both = cross_stitch(linear(anchors="kmeans"), spaces, y, **how)
+    one = cross_stitch(linear(anchors="kmeans"), spaces, y, **how | {"n_anchors": 5})
+    assert_array_equal(both.scores[:, :1], one.scores)
+
+
+def test_given_anchors_and_all_rows_are_one_draw(data):
+    """Nothing is drawn, so one seed is enough; of given ones fewer are the first."""
+    spaces, y = data
+    indices = np.arange(40)[::-1].copy()
+    model = linear(anchors=indices)
+    given = cross_stitch(model, spaces, y, n_anchors=[10, 40], baselines=[], **CHEAP)
+    assert given.scores.shape == (2, 2, 1, 3, 3)
+    A, A_test = spaces["a"]
+    fitted = linear(anchors=indices[:10]).fit(A, y[0])
+    assert given.matrix("own", n_anchors=10)[0, 0] == fitted.score(A_test, y[1])
+    assert cross_stitch(model, spaces, y, baselines=[], **CHEAP).n_anchors == (40,)
+    every = cross_stitch(linear(anchors="all"), spaces, y, baselines=[], **CHEAP)
+    assert every.n_anchors == (80,)
+    assert every.scores.shape[2] == 1
+
+
+# scorers and heads
+
+
+@pytest.mark.parametrize(
+    ("scoring", "function"),
+    [
+        ("neg_log_loss", lambda y, m, X: -log_loss(y, m.predict_proba(X))),
+        ("f1_macro", lambda y, m, X: f1_score(y, m.predict(X), average="macro")),
+        (
+            "roc_auc_ovr",
+            lambda y, m, X: roc_auc_score(y, m.predict_proba(X), multi_class="ovr"),
+        ),
+        (make_scorer(accuracy_score), lambda y, m, X: m.score(X, y)),
+        (lambda m, X, y: (m.predict(X) == y).mean(), lambda y, m, X: m.score(X, y)),
+        (None, lambda y, m, X: m.score(X, y)),
+    ],
+)
+def test_scorers(data, scoring, function):
+    """Any scorer of scikit-learn or of one's own, on own and on stitched models."""
+    spaces, y = data
+    head = LogisticRegression(max_iter=5000)
+    indices = np.arange(20)
+    model = make_pipeline(RelativeProjector(anchors=indices), StandardScaler(), head)
+    report = cross_stitch(model, spaces, y, scoring=scoring, **CHEAP)
+    fitted = model.fit(spaces["a"][0], y[0])
+    stitched = stitch(fitted, spaces["b"][0][indices])
+    own = function(y[1], fitted, spaces["a"][1])
+    assert_allclose(report.matrix()[0, 0], own, rtol=1e-12)
+    other = function(y[1], stitched, spaces["b"][1])
+    assert_allclose(report.matrix()[0, 1], other, rtol=1e-12)
+
+
+def test_the_head_of_the_baselines_is_what_comes_after_the_projecting_step(data):
+    """At any depth of pipelines; or the one that is given."""
+    spaces, y = data
+    projector = RelativeProjector(20, random_state=0)
+    inner = make_pipeline(projector, StandardScaler())
+    model = Pipeline([("no", "passthrough"), ("in", inner), ("out", RidgeClassifier())])
+    A, A_test = spaces["a"]
+    for given, head in (
+        (None, make_pipeline(StandardScaler(), RidgeClassifier())),
+        (LogisticRegression(C=0.01), LogisticRegression(C=0.01)),
+    ):
+        report = cross_stitch(model, spaces, y, head=given, **CHEAP)
+        expected = head.fit(A, y[0]).score(A_test, y[1])
+        assert report.matrix("retrained")[0, 0] == expected
+
+
+def test_regression(data):
+    """Targets of several outputs, scored by r2; the majority is the mean, at 0."""
+    spaces, _ = data
+    X = np.concatenate(spaces["a"])
+    y = split(X @ np.random.default_rng(0).standard_normal((4, 2)))
+    model = make_pipeline(RelativeProjector(30, metric="euclidean"), Ridge(1e-3))
+    report = cross_stitch(model, spaces, y, **CHEAP | {"n_resamples": 3})
+    assert report.scoring == "r2"
+    head = Ridge(1e-3).fit(spaces["b"][0], y[0])
+    expected = r2_score(y[1], head.predict(spaces["b"][1]))
+    assert_allclose(report.matrix("retrained")[0, 1], expected)
+    mean = np.broadcast_to(y[0].mean(axis=0), y[1].shape)
+    assert_allclose(report.matrix("majority")[0, 0], r2_score(y[1], mean))
+    assert report.matrix("own").min() > 0.5
+    assert np.isfinite(report.resampled[report.methods.index("own")]).all()
+
+
+def test_a_head_that_projects_itself(data):
+    """A neural head: its own anchors are set, the baselines have a linear head."""
+    heads = pytest.importorskip("skinvariant.heads")
+    spaces, y = data
+    head = heads.InvariantClassifier(15, max_epochs=3)  # drawn by the seed
+    report, again = (cross_stitch(head, spaces, y, **CHEAP) for _ in range(2))
+    assert_array_equal(report.scores, again.scores)
+    assert report.n_anchors == (15,)
+    default = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    default.fit(spaces["c"][0], y[0])
+    expected = default.score(spaces["c"][1], y[1])
+    assert report.matrix("retrained")[0, 2] == expected
+
+
+def test_a_regressor_that_projects_itself_has_a_ridge_head(data):
+    """RidgeCV after a scaler."""
+    heads = pytest.importorskip("skinvariant.heads")
+    spaces, _ = data
+    y = spaces["a"][0][:, 0], spaces["a"][1][:, 0]
+    head = heads.InvariantRegressor(15, max_epochs=2)
+    report = cross_stitch(head, spaces, y, baselines=["retrained"], **CHEAP)
+    ridge = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-3, 3, 7)))
+    ridge.fit(spaces["b"][0], y[0])
+    expected = ridge.score(spaces["b"][1], y[1])
+    assert_allclose(report.matrix("retrained")[0, 1], expected)
+
+
+def test_stitch_params_are_passed_on(data, monkeypatch):
+    """What stitch learns later can be asked for here."""
+    spaces, y = data
+    seen = []
+
+    def spy(model, anchors, **params):
+        seen.append(params)
+        return stitch(model, anchors)
+
+    monkeypatch.setattr(stitching, "stitch", spy)
+    params = {"reweight": True}
+    cross_stitch(linear(), spaces, y, stitch_params=params, baselines=[], **CHEAP)
+    assert seen == [params] * 12
+
+
+@pytest.mark.parametrize(
+    "scoring", ["accuracy", "neg_log_loss", "roc_auc_ovr", "top_k_accuracy"]
+)
+@pytest.mark.parametrize("classes", [[1], [0, 2]])
+def test_classes_that_the_anchors_lack(data, classes, scoring):
+    """They have probability 0 by "anchors"; of one class alone this is the answer."""
+    spaces, (y_train, y_test) = data
+    indices = np.flatnonzero(np.isin(y_train, classes))[:20]
+    head = LogisticRegression(max_iter=5000)
+    model = make_pipeline(RelativeProjector(anchors=indices), StandardScaler(), head)
+    how = {"baselines": ["anchors"], "scoring": scoring, **CHEAP}
+    report = cross_stitch(model, spaces, (y_train, y_test), **how)
+    A, A_test = spaces["a"]
+    few = (
+        make_pipeline(StandardScaler(), head) if len(classes) > 1 else DummyClassifier()
+    )
+    few.fit(A[indices], y_train[indices])
+    proba = np.zeros((len(A_test), 3))
+    proba[:, classes] = few.predict_proba(A_test)
+    expected = {
+        "accuracy": (few.predict(A_test) == y_test).mean(),
+        "neg_log_loss": -log_loss(y_test, proba),
+        "roc_auc_ovr": roc_auc_score(y_test, proba, multi_class="ovr"),
+        "top_k_accuracy": top_k_accuracy_score(y_test, proba),
+    }
+    assert_allclose(report.matrix("anchors")[:, 0], expected[scoring])
+
+
+def test_no_fit_is_done_twice(data, monkeypatch):
+    """One absolute head a space, one relative model and one few-shot head a draw."""
+    spaces, y = data
+    fits, fit = [], RidgeClassifier.fit
+    monkeypatch.setattr(
+        RidgeClassifier,
+        "fit",
+        lambda self, X, y: fits.append(X.shape) or fit(self, X, y),
+    )
+    cross_stitch(linear(), spaces, y, **CHEAP)
+    assert len(fits) == 3 + 2 * 3 + 2 * 3
+    fits.clear()
+    cross_stitch(linear(), spaces, y, baselines=["majority"], **CHEAP)
+    assert len(fits) == 2 * 3
+
+
+# the same result again
+
+
+def test_n_jobs_changes_nothing(data):
+    """Not a bit, for a probabilistic score and with draws of every kind."""
+    spaces, y = data
+    head = LogisticRegression(max_iter=5000)
+    model = make_pipeline(RelativeProjector(20), StandardScaler(), head)
+    how = {"scoring": "neg_log_loss", **CHEAP, "n_resamples": 3}
+    one, two = (cross_stitch(model, spaces, y, n_jobs=n, **how) for n in (1, 2))
+    assert one.scores.tobytes() == two.scores.tobytes()
+    assert one.resampled.tobytes() == two.resampled.tobytes()
+
+
+class Sayer(ClassifierMixin, BaseEstimator):
+    """Says for each row what its first feature is."""
+
+    def fit(self, X, y):
+        """Learn the classes alone."""
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        """Return the first feature."""
+        return X[:, 0].astype(int)
+
+
+class Counter(Sayer):
+    """Notes how many threads it may use."""
+
+    seen = set()
+
+    def fit(self, X, y):
+        """Note it and learn the classes."""
+        self.seen.update(pool["num_threads"] for pool in threadpool_info())
+        return super().fit(X, y)
+
+
+def test_every_fit_has_one_thread(data):
+    """However many there are outside, so that sums have one order."""
+    spaces, y = data
+    model = make_pipeline(RelativeProjector(20), Counter())
+    with threadpool_limits(2):
+        cross_stitch(model, spaces, y, baselines=["retrained"], **CHEAP)
+    assert Counter.seen == {1}
+
+
+def test_the_model_and_the_data_are_not_touched(data):
+    """Clones are fitted, a fitted model is only cloned, and rows are not written to."""
+    spaces, y = data
+    before = {name: [X.copy() for X in pair] for name, pair in spaces.items()}
+    model = linear(random_state=3).fit(spaces["a"][0], y[0])
+    predicted = model.predict(spaces["a"][1])
+    reports = [cross_stitch(m, spaces, y, **CHEAP) for m in (model, clone(model))]
+    assert_array_equal(reports[0].scores, reports[1].scores)
+    assert_array_equal(model.predict(spaces["a"][1]), predicted)
+    for name, pair in spaces.items():
+        for X, old in zip(pair, before[name], strict=True):
+            assert_array_equal(X, old)
+
+
+def test_other_containers(data):
+    """Frames, lists and float32 rows give what arrays of float64 give."""
+    pd = pytest.importorskip("pandas")
+    spaces, y = data
+    small = {n: [X.astype(np.float32) for X in p] for n, p in spaces.items()}
+    plain = cross_stitch(linear(), small, y, baselines=FREE, **CHEAP)
+    frames = {n: tuple(pd.DataFrame(X) for X in p) for n, p in small.items()}
+    series = [pd.Series(part) for part in y]
+    report = cross_stitch(linear(), frames, series, baselines=FREE, **CHEAP)
+    assert_array_equal(report.scores, plain.scores)
+    lists = {n: tuple(X.tolist() for X in p) for n, p in spaces.items()}
+    targets = [[f"class {label}" for label in part] for part in y]
+    report = cross_stitch(linear(), lists, targets, baselines=FREE, **CHEAP)
+    assert_allclose(report.scores, plain.scores, atol=1.5 / 60)
+
+
+def test_progress_is_told_when_asked(data, capsys):
+    """One line for each absolute head and each draw and space; else silence."""
+    spaces, y = data
+    cross_stitch(linear(), spaces, y, baselines=FREE, **CHEAP)
+    assert capsys.readouterr().out == ""
+    cross_stitch(linear(), spaces, y, baselines=FREE, verbose=1, **CHEAP)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 + 2 * 3
+    pattern = r"cross_stitch: (\d+) of 9 done in \d+ s, about (\d+) s left"
+    found = [re.fullmatch(pattern, line) for line in lines]
+    assert [int(match[1]) for match in found] == list(range(1, 10))
+    assert found[-1][2] == "0"
+
+
+# intervals
+
+
+def test_resampled_rows_know_a_binomial_accuracy():
+    """The half width is the normal quantile times sqrt(p (1 - p) / n)."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=400)
+    right = rng.random(400) < 0.8
+    said = np.where(right, y, 1 - y)[:, None] * np.ones((1, 3)) + [[0, 7, 9]]
+    spaces = {"a": split(said, 100), "b": split(said, 100)}
+    report = cross_stitch(
+        linear(10),
+        spaces,
+        split(y, 100),
+        head=Sayer(),
+        baselines=["absolute"],
+        scoring=lambda model, X, y: (model.predict(X) == y).mean(),
+        n_resamples=2000,
+        n_seeds=1,
+        random_state=0,
+    )
+    p = right[100:].mean()
+    error = np.sqrt(p * (1 - p) / 300)
+    for confidence in (0.5, 0.95):
+        value, low, high = report.interval("absolute", confidence=confidence)
+        assert_allclose(value, p)
+        assert_allclose([value - low, high - value], (high - low) / 2)
+        half = norm.ppf((1 + confidence) / 2) * error
+        # of 2,000 resamples a deviation is known to 1.6 percent: three times that
+        assert_allclose((high - low) / 2, half, rtol=0.05)
+
+
+def test_resamples_keep_every_class(data):
+    """A class of one test row is in each of them: no score is undefined."""
+    spaces, (y_train, y_test) = data
+    y_test = np.ones_like(y_test)
+    y_test[[4, 7]] = 0, 2
+    head = LogisticRegression(max_iter=5000)
+    model = make_pipeline(RelativeProjector(20), StandardScaler(), head)
+    how = {"scoring": "roc_auc_ovr", **CHEAP, "n_seeds": 1, "n_resamples": 20}
+    report = cross_stitch(model, spaces, (y_train, y_test), baselines=[], **how)
+    assert np.isfinite(report.resampled).all()
+
+
+def test_resampled_scores_are_means_over_the_seeds(data, monkeypatch):
+    """Resamples that are the rows themselves have the scores of the rows."""
+    spaces, y = data
+    rows = np.arange(len(y[1]))
+    monkeypatch.setattr(stitching, "_resampled_rows", lambda *args: [rows, rows])
+    report = cross_stitch(linear(), spaces, y, n_anchors=[5, 20], **CHEAP)
+    assert_array_equal(report.resampled[:, :, 0], report.scores.mean(axis=2))
+
+
+def test_an_interval_has_the_variance_of_rows_and_that_of_seeds():
+    """The sum of two, of the mean over pairs of the difference of two methods."""
+    rng = np.random.default_rng(0)
+    scores = rng.random((3, 1, 4, 3, 3))
+    resampled = rng.random((3, 1, 50, 3, 3))
+    methods = ("own", "stitched", "retrained")
+    report = report_of(scores, resampled, methods)
+    value, low, high = report.interval("stitched", "retrained", confidence=0.9)
+    seeds, rows = [], []
+    for into, source, n in ((seeds, scores, 4), (rows, resampled, 50)):
+        for i in range(n):
+            lead = [
+                source[1, 0, i, a, b] - source[2, 0, i, a, b]
+                for a, b in permutations(range(3), 2)
+            ]
+            into.append(np.mean(lead))
+    variance = np.var(seeds, ddof=1) / 4 + np.var(rows, ddof=1)
+    assert_allclose(value, np.mean(seeds))
+    half = norm.ppf(0.95) * np.sqrt(variance)
+    assert_allclose([low, high], [value - half, value + half])
+    one = report.interval("stitched", pair=("c", "a"))
+    assert_allclose(one[0], scores[1, 0, :, 2, 0].mean())
+    variance = scores[1, 0, :, 2, 0].var(ddof=1) / 4 + resampled[1, 0, :, 2, 0].var(
+        ddof=1
+    )
+    assert_allclose(one[2] - one[0], norm.ppf(0.975) * np.sqrt(variance))
+
+
+def test_equal_methods_have_a_lead_of_exactly_nothing(digits):
+    """Rows and seeds are the same for all, so the difference has no spread."""
+    spaces, y = digits
+    how = {"baselines": [], "n_resamples": 10, "n_seeds": 2, "random_state": 0}
+    report = cross_stitch(linear(50), spaces, y, **how)
+    assert report.interval("stitched", "own") == (0, 0, 0)
+    low, high = report.interval("stitched")[1:]
+    assert high - low > 0.01
+
+
+def test_without_resamples_and_seeds_there_is_no_interval():
+    """A value alone, and no bounds that seem sure."""
+    value, low, high = report_of(np.full((2, 1, 1, 2, 2), 0.5)).interval()
+    assert value == 0.5
+    assert np.isnan([low, high]).all()
+
+
+# the report
+
+
+@pytest.fixture(scope="module")
+def report(data):
+    """Everything, for two numbers of anchors."""
+    spaces, y = data
+    how = {"n_anchors": (10, 30), "n_seeds": 2, "n_resamples": 5, "random_state": 0}
+    return cross_stitch(linear(), spaces, y, **how)
+
+
+def test_json_there_and_back(report, tmp_path):
+    """The same report, by a text or a file; NaN is null, as JSON wants it."""
+    text = report.to_json()
+    assert json.loads(text)["scoring"] == "accuracy"
+    assert "NaN" not in text
+    path = tmp_path / "report.json"
+    assert report.to_json(path) is None
+    for source in (text, path, str(path)):
+        again = StitchingReport.from_json(source)
+        for field in dataclasses.fields(report):
+            assert_array_equal(getattr(again, field.name), getattr(report, field.name))
+            assert type(getattr(again, field.name)) is type(getattr(report, field.name))
+        assert str(again) == str(report)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "{}"])
+def test_other_json_is_refused(text):
+    """Not every JSON is a report."""
+    with pytest.raises(ValueError, match="not a report"):
+        StitchingReport.from_json(text)
+
+
+def test_the_frame_has_each_score_once(report):
+    """Where it belongs: its groups have the means that the report has."""
+    pytest.importorskip("pandas")
+    frame = report.to_frame()
+    names = ["method", "head", "encoder", "n_anchors", "seed", "score"]
+    assert list(frame.columns) == names
+    assert not frame.duplicated(names[:-1]).any()
+    one_space = {"own", "majority", "anchors", "retrained"}
+    assert len(frame) == 2 * 2 * (4 * 3 + (len(report.methods) - 4) * 6)
+    for (method, count), part in frame.groupby(["method", "n_anchors"]):
+        same = part["head"] == part["encoder"]
+        assert same.all() if method in one_space else not same.any()
+        mean = report.interval(method, n_anchors=count)[0]
+        assert_allclose(part["score"].mean(), mean)
+    cell = frame.query("method == 'stitched' and head == 'c' and encoder == 'a'")
+    cell = cell.query("n_anchors == 10 and seed == 1")["score"].item()
+    assert cell == report.scores[1, 0, 1, 2, 0]
+
+
+def test_the_frame_says_what_it_needs(report, monkeypatch):
+    """Without pandas the error gives the command."""
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "pandas":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        report.to_frame()
+
+
+def test_the_gate_looks_at_the_worst_pair():
+    """One pair below is enough to fail, the mean is no help, and equal passes."""
+    own = np.full((2, 2), 0.8)
+    report = report_of([[[own]], [[np.array([[0.8, 0.8], [0.4, 0.8]])]]])
+    assert report.passes(0.5)
+    assert not report.passes(0.51)
+    assert not report.passes()
+    assert_array_equal(report.stitching_index(), [[1, 1], [0.5, 1]])
+
+
+def test_scores_that_are_not_positive_have_no_index():
+    """The ratio of two losses would call the worse one better."""
+    own, stitched = np.full((2, 2), -0.5), np.array([[-0.5, -2.0], [-1.0, -0.5]])
+    report = report_of([[[own]], [[stitched]]])
+    with pytest.raises(ValueError, match=r"must be positive; got -0.5 by"):
+        report.passes()
+    text = str(report)
+    assert "keeps" not in text
+    assert "Worst pair: head from a under encoder b, at -2.000." in text
+
+
+def test_the_best_baseline_is_one_that_can_stand_in_for_stitching():
+    """Not the ceiling; and not one that some pairs lack."""
+    methods = ("own", "stitched", "absolute", "translate_ridge", "anchors", "retrained")
+    levels = np.array([0.9, 0.8, 0.89, 0.7, 0.6, 0.95])
+    scores = np.ones((6, 1, 1, 2, 2)) * levels[:, None, None, None, None]
+    assert report_of(scores, methods=methods).best_baseline() == "absolute"
+    scores[2, ..., 0, 1] = np.nan
+    assert report_of(scores, methods=methods).best_baseline() == "translate_ridge"
+    assert report_of(scores[:2]).best_baseline() is None
+
+
+@pytest.mark.parametrize(
+    ("lead", "verdict"),
+    [
+        (0.1, "Stitch."),
+        (0.002, "cannot be told apart"),
+        (-0.1, "Better translate, or stitch with more anchors or another metric."),
+    ],
+)
+def test_the_verdict_follows_from_the_paired_interval(lead, verdict):
+    """Stitch, translate, or not known; with the figures that decide."""
+    methods = ("own", "stitched", "majority", "translate_ridge")
+    levels = np.array([0.9, 0.6 + lead, 0.3, 0.6])[:, None, None, None, None]
+    by_seed = np.array([[-1, 0, 1], [1, -2, 1], [0, 0, 0], [-1, 2, -1]]) / 128
+    scores = (levels + by_seed[:, None, :, None, None]) * np.ones((2, 2))
+    text = report_of(scores, methods=methods).summary()
+    assert verdict in text
+    assert f"Stitching minus this: {lead:+.3f}, 95% interval" in text
+    assert "translation (ridge): 0.600." in text
+    assert "no better than the majority" not in text
+
+
+def test_the_summary_names_the_worst_pair_and_useless_ones():
+    """A person reads which encoder not to swap for which."""
+    own = np.array([[0.8, 0.8], [0.4, 0.4]])
+    stitched = np.array([[0.8, 0.32], [0.2, 0.4]])  # the lowest one keeps more
+    methods, floor = ("own", "stitched", "majority"), np.full((2, 2), 0.32)
+    report = report_of([[[own]], [[stitched]], [[floor]]], methods=methods)
+    text = str(report)
+    assert re.search(r"stitched +0.260 +\? +0.200  head from b under encoder a\n", text)
+    assert "Stitching keeps 0.45 of the head's own score." in text
+    assert "Worst pair: head from a under encoder b, which keeps 0.40." in text
+    assert "In 2 of 2 pairs stitching is no better than the majority." in text
+    assert repr(report).startswith("StitchingReport(spaces=('a', 'b')")
+
+
+def test_a_curve_is_told_by_numbers_of_anchors(report):
+    """The largest number is the report's, the others have their own lines."""
+    text = str(report)
+    assert "3 spaces, 30 anchors, 2 seed(s), scoring: accuracy" in text
+    assert "10 anchors" in report.summary(n_anchors=10)
+    line = next(x for x in text.splitlines()[::-1] if x.startswith("stitched"))
+    means = [report.interval("stitched", n_anchors=k)[0] for k in (10, 30)]
+    assert line.split()[1:] == [f"{mean:.3f}" for mean in means]
+
+
+def test_what_a_report_does_not_have(report):
+    """Errors name what there is."""
+    with pytest.raises(ValueError, match=r"method must be one of \['absolute'"):
+        report.matrix("translate")
+    with pytest.raises(ValueError, match=r"one of \[10, 30\]; got 20"):
+        report.matrix(n_anchors=20)
+    with pytest.raises(ValueError, match=r"pair must name .* \['a', 'b', 'c'\]"):
+        report.interval(pair=("a", "z"))
+    with pytest.raises(ValueError, match=r"confidence must lie in \(0, 1\); got 1"):
+        report.interval(confidence=1)
+
+
+# a user's mistakes
+
+
+def wrong(spaces, name, X_train=None, X_test=None):
+    """Return the spaces with one of them changed."""
+    old = spaces[name]
+    new = tuple(
+        b if b is not None else a for a, b in zip(old, (X_train, X_test), strict=True)
+    )
+    return spaces | {name: new}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: list(s.values()), "must be a mapping of names"),
+        (lambda s: {"a": s["a"]}, r"at least 2; got \['a'\]"),
+        (lambda s: s | {1: s["a"]}, "must be strings; got 1"),
+        (lambda s: s | {"b": s["b"][0]}, r"\['b'\] must be a pair"),
+        (lambda s: wrong(s, "b", s["b"][0][1:]), "'a' has 80 rows, of 'b' 79"),
+        (lambda s: wrong(s, "c", None, s["c"][1][1:]), "'a' has 60 rows, of 'c' 59"),
+        (lambda s: wrong(s, "c", None, s["b"][1]), "4 features, X_test 6"),
+        (lambda s: wrong(s, "c", s["c"][0] * np.nan), r"X_train of spaces\['c'\]"),
+    ],
+)
+def test_wrong_spaces(data, change, message):
+    """Each error says which space, what it must be and what it is."""
+    spaces, y = data
+    with pytest.raises((TypeError, ValueError), match=message):
+        cross_stitch(linear(), change(spaces), y, **CHEAP)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"baselines": ["translate"]}, r"baselines must be one of \['absolute'"),
+        ({"n_anchors": 81}, "n_anchors=81 is more than the 80 training rows"),
+        ({"n_anchors": []}, "at least one number; got none"),
+        ({"n_anchors": [10, 2.5]}, "n_anchors must be an integer"),
+        ({"n_anchors": [0, 3]}, r"n_anchors must be an integer in \[1"),
+        ({"n_seeds": 0}, r"n_seeds must be an integer in \[1"),
+        ({"n_resamples": -1}, r"n_resamples must be an integer in \[0"),
+        ({"scoring": ["accuracy", "f1"]}, "a string or a callable"),
+        ({"scoring": accuracy_score}, "make_scorer"),
+        ({"scoring": "accurate"}, "'accurate'"),
+    ],
+)
+def test_wrong_parameters(data, params, message):
+    """Each error says what it must be and what was got."""
+    spaces, y = data
+    with pytest.raises((TypeError, ValueError), match=message):
+        cross_stitch(linear(), spaces, y, **CHEAP | params)
+
+
+def test_wrong_targets(data):
+    """A pair, as long as the rows."""
+    spaces, (y_train, y_test) = data
+    with pytest.raises(ValueError, match="y must be a pair"):
+        cross_stitch(linear(), spaces, y_train, **CHEAP)
+    with pytest.raises(
+        ValueError, match=r"y_test must have .* 60 .* got shape \(59,\)"
+    ):
+        cross_stitch(linear(), spaces, (y_train, y_test[1:]), **CHEAP)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LogisticRegression(),
+        RelativeProjector(),
+        make_pipeline(StandardScaler(), RelativeProjector(), LogisticRegression()),
+        make_pipeline(RelativeProjector(), StandardScaler()),
+        make_pipeline(FrozenEstimator(RelativeProjector()), LogisticRegression()),
+    ],
+)
+def test_wrong_models(data, model):
+    """No projecting step, one that is not the first, or no head."""
+    spaces, y = data
+    with pytest.raises(TypeError, match="model must be a classifier or regressor"):
+        cross_stitch(model, spaces, y, **CHEAP)
+
+
+def test_wrong_numbers_of_given_anchors(data):
+    """All rows are all, and of given anchors there are no more."""
+    spaces, y = data
+    with pytest.raises(ValueError, match=r"must be None with anchors='all'"):
+        cross_stitch(linear(anchors="all"), spaces, y, n_anchors=10, **CHEAP)
+    with pytest.raises(ValueError, match="n_anchors=9 is more than the 7 given"):
+        cross_stitch(linear(anchors=range(7)), spaces, y, n_anchors=9, **CHEAP)
