@@ -98,6 +98,7 @@ def public_names():
         own = ("predict", "partial_fit", "fine_tune", "to_torch")
         own = own if "heads" in name else ("get_feature_names_out",)
         yield from (f"{name}.{method}" for method in own)
+    yield "skinvariant.RelativeProjector.inverse_transform"
     for method in ("fit", "transform", "predict", "inverse_transform", "score"):
         yield f"skinvariant.translation.SpaceTranslator.{method}"
     if "skinvariant.heads" in MODULES:
