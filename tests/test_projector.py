@@ -904,6 +904,21 @@ def test_the_penalty_is_a_fraction_of_the_largest_squared_singular_value(
     np.testing.assert_allclose(found, expected + mean, atol=1e-9)
 
 
+def test_coordinates_put_together_in_another_space_are_ridge_regression():
+    """The penalty of change_of_basis, and rows of the other encoder's anchors."""
+    spaces = make_related_spaces(n_features_b=12, noise=0.3, random_state=0)
+    params = {"alpha": 0.1}
+    projector = RelativeProjector(
+        20, metric="change_of_basis", metric_params=params, random_state=0
+    ).fit(spaces.X_a)
+    anchors = spaces.X_b[projector.anchor_indices_]
+    penalty = 0.1 * np.mean(np.sum(anchors**2, axis=1))
+    ridge = Ridge(penalty, fit_intercept=False).fit(anchors, projector.anchors_)
+    values = projector.rebase(anchors).transform(spaces.X_b)
+    found = projector.inverse_transform(values)
+    np.testing.assert_allclose(found, ridge.predict(spaces.X_b), atol=1e-9)
+
+
 @pytest.mark.parametrize("metric", LENGTHS_KEPT)
 def test_few_anchors_give_what_they_span(metric, X):
     """The anchors themselves, and of other rows the part in the anchors' span."""
