@@ -110,20 +110,22 @@ def test_orthogonal_maps_are_orthogonal(n_features, n_features_b, scale):
     assert (factor == pytest.approx(1)) == (not scale)
 
 
-def test_no_other_orthogonal_map_and_no_other_factor_fits_better():
+@pytest.mark.parametrize("n_features_b", [4, 7])
+def test_no_other_orthogonal_map_and_no_other_factor_fits_better(n_features_b):
     """What Procrustes finds beats many rotations near and far, and other factors."""
-    X, y = noisy(40, 4, 4)
+    X, y = noisy(40, 4, n_features_b)
     X, y = X - X.mean(axis=0), y - y.mean(axis=0)
 
     def loss(matrix):
         return np.sum((X @ matrix - y) ** 2)
 
     turn = _procrustes_map(X, y)
-    rotations = ortho_group.rvs(4, size=300, random_state=0)
-    assert all(loss(turn) < loss(rotation) for rotation in rotations)
-    scaled = _procrustes_map(X, y, scale=True)
-    for factor in (0.99, 1.01):
-        assert loss(scaled) < loss(factor * scaled)
+    rotations = ortho_group.rvs(n_features_b, size=300, random_state=0)
+    assert all(loss(turn) < loss(rotation[:4]) for rotation in rotations)
+    for source, target in ((X, y), (y, X)):
+        best = source @ _procrustes_map(source, target, scale=True)
+        for factor in (0.99, 1.01):
+            assert np.sum((best - target) ** 2) < np.sum((factor * best - target) ** 2)
 
 
 @pytest.mark.parametrize("method", ["linear", "affine"])
