@@ -4,6 +4,7 @@ import copy
 import functools
 import warnings
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -16,7 +17,8 @@ from sklearn.base import (
     clone,
 )
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.utils import assert_all_finite, gen_batches, get_tags
+from sklearn.utils import assert_all_finite, check_array, gen_batches, get_tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import ThreadpoolController
@@ -33,11 +35,13 @@ from skinvariant._validation import (
     as_float,
     canonical,
     check_choice,
+    check_number,
     namespace,
     take_rows,
 )
 from skinvariant.anchors import choose_anchors
 from skinvariant.metrics import (
+    _INVERSES,
     METRICS,
     TRANSFORMATIONS,
     _fit_together,
@@ -117,6 +121,25 @@ class Whitener(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X = as_float(validate_data(self, X, dtype="numeric", reset=False))
         return ((X - self.mean_) @ self.matrix_).astype(X.dtype, copy=False)
+
+    def inverse_transform(self, X):
+        """Undo the whitening.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Whitened rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Rows; of directions in which the fitted rows do not vary, their mean.
+        """
+        check_is_fitted(self)
+        X = as_float(check_array(X, dtype="numeric", estimator=self))
+        eps = np.finfo(self.matrix_.dtype).eps
+        back = np.linalg.pinv(self.matrix_, len(self.matrix_) * eps, hermitian=True)
+        return (X @ back + self.mean_).astype(X.dtype, copy=False)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -576,6 +599,37 @@ class RelativeTransformer(
         return max(1, int(limit / (8 * 4 * (width + relative + 1))))
 
 
+def _can_be_undone(step):
+    """Whether a `pre` or `post` has an inverse; a function without one has none."""
+    if isinstance(step, FunctionTransformer) and step.func is not None:
+        return step.inverse_func is not None
+    return step is None or hasattr(step, "inverse_transform")
+
+
+def _has_inverse(projector):
+    """Whether metric, pre and post can be undone; for `available_if`, or why not."""
+    try:
+        metric = get_metric(projector.metric)
+        steps = {
+            "pre": _transformer("pre", projector.pre, _PRE),
+            "post": _transformer("post", projector.post, _POST),
+        }
+    except (TypeError, ValueError) as error:
+        raise AttributeError(f"inverse_transform is not there: {error}") from error
+    if metric.name not in _INVERSES or METRICS.get(metric.name) is not metric:
+        raise AttributeError(
+            f"inverse_transform needs a metric of {sorted(_INVERSES)}; got "
+            f"{projector.metric!r}"
+        )
+    for name, step in steps.items():
+        if not _can_be_undone(step):
+            raise AttributeError(
+                f"inverse_transform needs {name} to be None, 'standardize' or a "
+                f"transformer with an inverse; got {getattr(projector, name)!r}"
+            )
+    return True
+
+
 class RelativeProjector(RelativeTransformer):
     """Represent each row by its comparison with anchors, under one metric.
 
@@ -708,6 +762,56 @@ class RelativeProjector(RelativeTransformer):
         """The fitted `post`, or None."""
         check_is_fitted(self)
         return self._posts[0]
+
+    @available_if(_has_inverse)
+    def inverse_transform(self, X, *, alpha=0.0):
+        """Find the rows of the anchors' space that have these relative vectors.
+
+        For "cosine", "inner", "euclidean", "sqeuclidean" and "change_of_basis", with a
+        `pre` and `post` that can be undone.  What `rebase` made of another encoder's
+        rows becomes rows of the first encoder:
+        ``projector.inverse_transform(projector.rebase(anchors_b).transform(X_b))``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features_out)
+            Relative vectors of this projector, or of one that it was rebased to.
+        alpha : float >= 0, default=0.0
+            Ridge penalty, times the largest squared singular value of the anchors (as
+            the metric has them: after `pre`, of length 1 for "cosine", centred for
+            distances).  Where the spaces differ by more than the metric does not see,
+            or the anchors are few, more than 0 keeps errors small.  No matter for
+            "change_of_basis", which takes its own in `metric_params`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Rows, exact where the anchors span the space (for distances: centred) and
+            `alpha` is 0; else of what the anchors do span.  Of "cosine", which does
+            not see lengths, rows of length 1 before `pre` is undone.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `alpha` or the width of `X` is not as documented.
+        AttributeError
+            If metric, `pre` or `post` cannot be undone.
+        """
+        check_is_fitted(self)
+        check_number("alpha", alpha, Real, 0)
+        X = as_float(check_array(X, dtype="numeric", estimator=self))
+        if X.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} makes "
+                f"relative vectors of {self._n_features_out} features"
+            )
+        self._check_library(X)
+        values = X if self.post_ is None else self.post_.inverse_transform(_copied(X))
+        anchors = self._apply_pre(self.anchors_)
+        anchors = anchors.toarray() if issparse(anchors) else anchors
+        metric, _ = self._fitted_pairs()[0]
+        rows = as_dtype(_INVERSES[metric.name](values, anchors, float(alpha)), X.dtype)
+        return rows if self.pre_ is None else self.pre_.inverse_transform(rows)
 
     def _metrics_and_params(self):
         return [(get_metric(self.metric), check_params(self.metric_params))]

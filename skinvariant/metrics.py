@@ -903,6 +903,51 @@ def _change_of_basis_invariances(dual, exact):
     return {"linear"} if exact else {"isotropic_scaling", "orthogonal"}
 
 
+def _rows_of_products(values, anchors, alpha):
+    """Find the rows whose inner products with the anchors are nearest to `values`.
+
+    By ridge regression, with `alpha` times the largest squared singular value of the
+    anchors as the penalty; 0: the smallest of the rows that are nearest.
+    """
+    xp = namespace(anchors)
+    eps = xp.finfo(anchors.dtype).eps
+    left, singular, right = xp.linalg.svd(
+        astype(anchors, xp.float64), full_matrices=False
+    )
+    kept = singular > singular[0] * max(anchors.shape) * eps
+    penalised = xp.where(kept, singular**2 + alpha * singular[0] ** 2, 1.0)
+    factors = xp.where(kept, singular / penalised, 0.0)
+    return ((astype(values, xp.float64) @ left) * factors) @ right
+
+
+def _rows_of_sqeuclidean(values, anchors, alpha):
+    """Find the rows at these squared distances from the anchors: trilateration.
+
+    Less their mean over the anchors, squared distances are linear in the row.
+    """
+    xp = namespace(anchors)
+    mean = xp.mean(astype(anchors, xp.float64), axis=0)
+    centred = anchors - mean
+    values = values - xp.sum(centred**2, axis=1)
+    products = (xp.mean(values, axis=1, keepdims=True) - values) / 2
+    return mean + _rows_of_products(products, astype(centred, anchors.dtype), alpha)
+
+
+#: By metric: ``(values, anchors, alpha) -> rows``, back from a relative space.
+_INVERSES = {
+    "cosine": lambda values, anchors, alpha: l2_normalize(
+        _rows_of_products(values, l2_normalize(anchors), alpha)
+    ),
+    "inner": _rows_of_products,
+    "euclidean": lambda values, anchors, alpha: _rows_of_sqeuclidean(
+        values**2, anchors, alpha
+    ),
+    "sqeuclidean": _rows_of_sqeuclidean,
+    # coordinates in the frame of the anchors, put together
+    "change_of_basis": lambda values, anchors, alpha: values @ anchors,
+}
+
+
 def layer_normalize(X):
     """Standardise each row on its own: mean 0, standard deviation 1.
 

@@ -269,6 +269,21 @@ class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         ndarray of shape (n_samples, n_features_out)
             Rows of the target space, in float32 for float32 input and else in float64.
         """
+        return self.predict(X)
+
+    def predict(self, X):
+        """Translate rows as `transform` does, for tools that ask for a `predict`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the source space.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            Rows of the target space; an array, whatever `set_output` says.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=_FLOATS, reset=False)
         if hasattr(self, "coef_"):
@@ -323,7 +338,7 @@ class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             R^2, the columns weighted by their variance; 1 is perfect, 0 no better than
             the mean.
         """
-        return r2_score(y, self.transform(X), multioutput="variance_weighted")
+        return r2_score(y, self.predict(X), multioutput="variance_weighted")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -349,7 +364,8 @@ class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         source, target = StandardScaler().fit(X), StandardScaler().fit(y)
         rows = source.transform(X)
         alphas = self._penalties(np.sum(rows**2))
-        regression = RidgeCV(alphas).fit(rows, target.transform(y))
+        with np.errstate(invalid="ignore"):  # of a single row any penalty will do
+            regression = RidgeCV(alphas).fit(rows, target.transform(y))
         self.alpha_ = regression.alpha_
         coef = regression.coef_.reshape(y.shape[1], -1)
         self.coef_ = coef * target.scale_[:, np.newaxis] / source.scale_

@@ -1,6 +1,7 @@
 """RelativeProjector: one metric, its options, its edges, and how it composes."""
 
 import pickle
+import re
 import tracemalloc
 import warnings
 
@@ -12,7 +13,7 @@ from sklearn import config_context, set_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
@@ -822,3 +823,165 @@ def test_the_html_repr_links_to_our_docs(estimator):
     name = type(estimator).__name__
     link = f"https://skinvariant.readthedocs.io/en/stable/generated/skinvariant.{name}.html"
     assert link in estimator._repr_html_()
+
+
+# --- back from the relative space -----------------------------------------------
+
+LENGTHS_KEPT = ["change_of_basis", "euclidean", "inner", "sqeuclidean"]
+UNDONE = [None, "center", "standardize", "whiten", StandardScaler(), PCA()]
+
+
+@pytest.mark.parametrize("post", [None, "standardize", PCA()], ids=repr)
+@pytest.mark.parametrize("pre", UNDONE, ids=repr)
+@pytest.mark.parametrize("metric", LENGTHS_KEPT)
+def test_rows_come_back(metric, pre, post, X):
+    """Where the anchors span the space, the very rows, through pre and post."""
+    projector = RelativeProjector(20, metric=metric, pre=pre, post=post, random_state=0)
+    values = projector.fit(X).transform(X)
+    np.testing.assert_allclose(projector.inverse_transform(values), X, atol=1e-8)
+
+
+@pytest.mark.parametrize("pre", UNDONE, ids=repr)
+def test_directions_come_back_from_cosines(pre, X):
+    """Lengths are lost, so rows come back at length 1 from the origin of pre."""
+    projector = RelativeProjector(20, pre=pre, random_state=0).fit(X)
+    back = projector.inverse_transform(projector.transform(X))
+    mapped, found = (X, back)
+    if projector.pre_ is not None:
+        mapped, found = projector.pre_.transform(X), projector.pre_.transform(back)
+    expected = mapped / np.linalg.norm(mapped, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("metric", "pre", "transformation"),
+    [
+        ("cosine", None, "orthogonal"),
+        ("inner", None, "orthogonal"),
+        ("euclidean", None, ["orthogonal", "translation"]),
+        ("sqeuclidean", "center", ["orthogonal", "translation"]),
+        ("change_of_basis", None, "linear"),
+        ("change_of_basis", "center", "affine"),
+        ("inner", "whiten", ["orthogonal", "isotropic_scaling", "translation"]),
+    ],
+)
+def test_rows_of_another_encoder_become_rows_of_the_first(metric, pre, transformation):
+    """What the metric does not see is undone: no training, and the widths differ."""
+    wide = 12 if pre != "whiten" else 8  # of fewer directions another number is left
+    spaces = make_related_spaces(
+        transformation=transformation, n_features_b=wide, random_state=0
+    )
+    projector = RelativeProjector(20, metric=metric, pre=pre, random_state=0)
+    rebased = projector.fit(spaces.X_a).rebase(spaces.X_b[projector.anchor_indices_])
+    found = projector.inverse_transform(rebased.transform(spaces.X_b))
+    expected = spaces.X_a
+    if metric == "cosine":
+        expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "inner", "euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("alpha", [1e-3, 1.0])
+def test_the_penalty_is_a_fraction_of_the_largest_squared_singular_value(
+    metric, alpha, X
+):
+    """Against scikit-learn's ridge on the products that the metric stands for."""
+    projector = RelativeProjector(20, metric=metric, random_state=0).fit(X)
+    anchors = X[projector.anchor_indices_]
+    mean = anchors.mean(axis=0) if metric.endswith("euclidean") else 0
+    frame, rows = anchors - mean, X - mean
+    if metric == "cosine":
+        frame = Normalizer().fit_transform(frame)
+        rows = Normalizer().fit_transform(rows)
+    products = frame @ rows.T
+    if metric.endswith("euclidean"):  # distances tell products but for a constant
+        products = products - products.mean(axis=0)
+    penalty = alpha * np.linalg.norm(frame, 2) ** 2
+    expected = Ridge(penalty, fit_intercept=False).fit(frame, products).coef_
+    if metric == "cosine":
+        expected = Normalizer().fit_transform(expected)
+    found = projector.inverse_transform(projector.transform(X), alpha=alpha)
+    np.testing.assert_allclose(found, expected + mean, atol=1e-9)
+
+
+def test_coordinates_put_together_in_another_space_are_ridge_regression():
+    """The penalty of change_of_basis, and rows of the other encoder's anchors."""
+    spaces = make_related_spaces(n_features_b=12, noise=0.3, random_state=0)
+    params = {"alpha": 0.1}
+    projector = RelativeProjector(
+        20, metric="change_of_basis", metric_params=params, random_state=0
+    ).fit(spaces.X_a)
+    anchors = spaces.X_b[projector.anchor_indices_]
+    penalty = 0.1 * np.mean(np.sum(anchors**2, axis=1))
+    ridge = Ridge(penalty, fit_intercept=False).fit(anchors, projector.anchors_)
+    values = projector.rebase(anchors).transform(spaces.X_b)
+    found = projector.inverse_transform(values)
+    np.testing.assert_allclose(found, ridge.predict(spaces.X_b), atol=1e-9)
+
+
+@pytest.mark.parametrize("metric", LENGTHS_KEPT)
+def test_few_anchors_give_what_they_span(metric, X):
+    """The anchors themselves, and of other rows the part in the anchors' span."""
+    projector = RelativeProjector(3, metric=metric, random_state=0).fit(X)
+    anchors = projector.anchors_
+    shift = anchors.mean(axis=0) if metric.endswith("euclidean") else 0
+    span = np.linalg.pinv(anchors - shift, rcond=1e-10) @ (anchors - shift)
+    found = projector.inverse_transform(projector.transform(X))
+    np.testing.assert_allclose(found, (X - shift) @ span + shift, atol=1e-9)
+
+
+@pytest.mark.parametrize("metric", [*LENGTHS_KEPT, "cosine"])
+@pytest.mark.parametrize("pre", [None, "whiten"])
+def test_the_way_back_keeps_float32(metric, pre, X):
+    """Nearly the same rows, in float32."""
+    projector = RelativeProjector(20, metric=metric, pre=pre, random_state=0).fit(X)
+    expected = projector.inverse_transform(projector.transform(X))
+    narrow = clone(projector).fit(X.astype(np.float32))
+    found = narrow.inverse_transform(narrow.transform(X.astype(np.float32)))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_way_back_from_sparse_anchors(X):
+    """Anchors that are sparse give dense rows."""
+    projector = RelativeProjector(20, metric="inner", random_state=0).fit(csr_array(X))
+    values = projector.transform(csr_array(X))
+    np.testing.assert_allclose(projector.inverse_transform(values), X, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"metric": "manhattan"}, "needs a metric of .*got 'manhattan'"),
+        ({"metric": np.dot}, "needs a metric of"),
+        ({"metric": Metric("inner", np.dot)}, "needs a metric of"),
+        ({"metric": "nonsense"}, "metric must be one of"),
+        ({"post": "layer"}, "needs post to be None, 'standardize' or .*got 'layer'"),
+        ({"post": "l2"}, "needs post to be .*got 'l2'"),
+        ({"pre": Normalizer()}, "needs pre to be .*Normalizer"),
+    ],
+)
+def test_where_there_is_no_way_back_it_is_said(params, reason):
+    """Neither hasattr nor a call promises what cannot be done."""
+    projector = RelativeProjector(20, **params)
+    assert not hasattr(projector, "inverse_transform")
+    with pytest.raises(AttributeError, match="has no attribute") as caught:
+        projector.inverse_transform([[1.0]])
+    assert re.search(reason, str(caught.value.__cause__), re.DOTALL)
+
+
+def test_the_aggregator_has_no_way_back():
+    """Several relative spaces made one are not taken apart."""
+    assert not hasattr(InvariantAggregator(), "inverse_transform")
+
+
+def test_mistakes_on_the_way_back(X):
+    """A wrong width, a negative penalty, no fit."""
+    projector = RelativeProjector(20, random_state=0)
+    with pytest.raises(NotFittedError):
+        projector.inverse_transform(X)
+    projector.fit(X)
+    with pytest.raises(ValueError, match=r"X has 5 features, but .* of 20 features"):
+        projector.inverse_transform(X)
+    with pytest.raises(ValueError, match="alpha must be a real number"):
+        projector.inverse_transform(projector.transform(X), alpha=-1)

@@ -103,7 +103,8 @@ def public_names():
     methods = ("matrix", "stitching_index", "interval", "best_baseline", "passes")
     methods += ("to_frame", "to_json", "from_json", "summary")
     yield from (f"{report}.{method}" for method in methods)
-    for method in ("fit", "transform", "inverse_transform", "score"):
+    yield "skinvariant.RelativeProjector.inverse_transform"
+    for method in ("fit", "transform", "predict", "inverse_transform", "score"):
         yield f"skinvariant.translation.SpaceTranslator.{method}"
     if "skinvariant.heads" in MODULES:
         yield "skinvariant.heads.InvariantClassifier.predict_proba"

@@ -1,0 +1,461 @@
+"""SpaceTranslator: it recovers the maps it covers, and chooses by leaving rows out."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.spatial.distance import pdist
+from scipy.stats import ortho_group
+from sklearn.datasets import make_moons
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import Ridge
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.preprocessing import StandardScaler
+
+from skinvariant.datasets import make_related_spaces
+from skinvariant.translation import (
+    _ALPHAS,
+    _METHODS,
+    SpaceTranslator,
+    _leave_one_out_errors,
+    _procrustes_map,
+)
+
+COVERS = {
+    "orthogonal": [
+        "isotropic_scaling",
+        "orthogonal",
+        "translation",
+        "permutation",
+        "signed_permutation",
+    ],
+    "linear": ["linear", "axis_scaling", "orthogonal"],
+    "affine": ["affine", "linear", "axis_scaling", "orthogonal", "translation"],
+}
+COVERED = [(method, name) for method, names in COVERS.items() for name in names]
+
+
+def noisy(n_samples, n_features=6, n_features_b=9, noise=0.3):
+    """Two spaces that differ by an affine map and much noise."""
+    spaces = make_related_spaces(
+        n_samples,
+        n_features,
+        n_features_b=n_features_b,
+        transformation="affine",
+        noise=noise,
+        random_state=0,
+    )
+    return spaces.X_a, spaces.X_b
+
+
+def squared_errors_by_refits(predictions, y):
+    """Mean over rows and columns of what refits without each row miss."""
+    return np.mean((predictions - y) ** 2)
+
+
+# --- maps that are known --------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "transformation"), COVERED)
+def test_the_map_is_recovered(method, transformation):
+    """Of a class that a method covers the very map comes back, from some rows."""
+    spaces = make_related_spaces(transformation=transformation, random_state=0)
+    translator = SpaceTranslator(method).fit(spaces.X_a[:20], spaces.X_b[:20])
+    assert_allclose(translator.coef_, spaces.matrix.T, atol=1e-9)
+    assert_allclose(translator.intercept_, spaces.offset, atol=1e-8)
+    assert_allclose(translator.transform(spaces.X_a), spaces.X_b, atol=1e-8)
+    assert translator.score(spaces.X_a, spaces.X_b) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("method", "transformation"),
+    [("orthogonal", "orthogonal"), ("linear", "linear"), ("affine", "affine")],
+)
+def test_the_map_into_a_wider_space_is_recovered_and_taken_back(method, transformation):
+    """Wider targets, and back to where the rows came from."""
+    spaces = make_related_spaces(
+        transformation=transformation, n_features_b=12, random_state=0
+    )
+    translator = SpaceTranslator(method).fit(spaces.X_a[:20], spaces.X_b[:20])
+    assert_allclose(translator.transform(spaces.X_a), spaces.X_b, atol=1e-8)
+    assert_allclose(translator.inverse_transform(spaces.X_b), spaces.X_a, atol=1e-8)
+
+
+def test_the_map_into_a_narrower_space_is_recovered():
+    """From the wide space of a rotated narrow one the narrow one comes back."""
+    spaces = make_related_spaces(
+        transformation=["orthogonal", "isotropic_scaling", "translation"],
+        n_features_b=12,
+        random_state=0,
+    )
+    translator = SpaceTranslator("orthogonal").fit(spaces.X_b[:20], spaces.X_a[:20])
+    assert_allclose(translator.transform(spaces.X_b), spaces.X_a, atol=1e-9)
+    assert_allclose(translator.inverse_transform(spaces.X_a), spaces.X_b, atol=1e-8)
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize(("n_features", "n_features_b"), [(5, 5), (3, 7), (7, 3)])
+def test_orthogonal_maps_are_orthogonal(n_features, n_features_b, scale):
+    """Rows or columns at right angles, of one length: 1 without scaling."""
+    rng = np.random.default_rng(0)
+    X, y = (
+        rng.standard_normal((50, n_features)),
+        rng.standard_normal((50, n_features_b)),
+    )
+    coef = SpaceTranslator("orthogonal", scale=scale).fit(X, y).coef_
+    narrow = coef if n_features_b < n_features else coef.T
+    gram = narrow @ narrow.T
+    factor = gram[0, 0]
+    assert_allclose(gram, factor * np.eye(len(gram)), atol=1e-12)
+    assert (factor == pytest.approx(1)) == (not scale)
+
+
+@pytest.mark.parametrize("n_features_b", [4, 7])
+def test_no_other_orthogonal_map_and_no_other_factor_fits_better(n_features_b):
+    """What Procrustes finds beats many rotations near and far, and other factors."""
+    X, y = noisy(40, 4, n_features_b)
+    X, y = X - X.mean(axis=0), y - y.mean(axis=0)
+
+    def loss(matrix):
+        return np.sum((X @ matrix - y) ** 2)
+
+    turn = _procrustes_map(X, y)
+    rotations = ortho_group.rvs(n_features_b, size=300, random_state=0)
+    assert all(loss(turn) < loss(rotation[:4]) for rotation in rotations)
+    for source, target in ((X, y), (y, X)):
+        best = source @ _procrustes_map(source, target, scale=True)
+        for factor in (0.99, 1.01):
+            assert np.sum((best - target) ** 2) < np.sum((factor * best - target) ** 2)
+
+
+@pytest.mark.parametrize("method", ["linear", "affine"])
+def test_few_rows_give_the_smallest_map(method):
+    """Of all maps that fit, the one of least norm, as numpy's pinv has it."""
+    X, y = noisy(5, 12, 15)
+    translator = SpaceTranslator(method).fit(X, y)
+    shift = X.mean(axis=0) if method == "affine" else np.zeros(12)
+    mean = y.mean(axis=0) if method == "affine" else np.zeros(15)
+    expected = np.linalg.pinv(X - shift, rcond=1e-10) @ (y - mean)
+    assert_allclose(translator.coef_.T, expected, atol=1e-9)
+    assert_allclose(translator.transform(X), y, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["orthogonal", "linear", "affine"])
+@pytest.mark.parametrize("widths", [(6, 9), (9, 6), (6, 6)])
+def test_there_and_back_again(method, widths):
+    """Into a space and back changes nothing that the narrower one can hold."""
+    X, y = noisy(30, 6, 9)
+    X = {6: X, 9: y}[widths[0]]
+    y = {6: noisy(30, 6, 6)[1], 9: y}[widths[1]]
+    translator = SpaceTranslator(method).fit(X, y)
+    there = translator.transform(X)
+    back = translator.inverse_transform(there)
+    assert_allclose(translator.transform(back), there, atol=1e-9)
+    if widths[0] <= widths[1]:
+        assert_allclose(back, X, atol=1e-9)
+    elif method != "linear":  # the mean of the fitted rows stands for the rest
+        assert_allclose(back.mean(axis=0), X.mean(axis=0), atol=1e-9)
+
+
+def test_few_rows_come_back_from_the_map_they_gave():
+    """A map of the rank of its few rows is taken back on these rows."""
+    X, y = noisy(5, 12, 15)
+    for method in ("linear", "affine"):
+        translator = SpaceTranslator(method).fit(X, y)
+        assert_allclose(translator.inverse_transform(y), X, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["ridge", "kernel"])
+def test_what_has_no_inverse_says_so(method):
+    """Neither hasattr nor a call promises an inverse, and the error tells a way."""
+    translator = SpaceTranslator(method)
+    assert not hasattr(translator, "inverse_transform")
+    assert hasattr(SpaceTranslator("affine"), "inverse_transform")
+    with pytest.raises(AttributeError, match="has no attribute") as caught:
+        translator.inverse_transform([[1.0]])
+    assert "fit a translator the other way round" in str(caught.value.__cause__)
+
+
+# --- penalties and widths -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_samples", "n_features"), [(12, 5), (12, 30), (2, 3)])
+@pytest.mark.parametrize("shape", ["linear", "rbf"])
+def test_errors_are_those_of_refits_without_the_row(shape, n_samples, n_features):
+    """Exact for intercept and kernel, also where there are fewer rows than columns."""
+    X, y = noisy(n_samples, n_features, 30)
+    X, y = StandardScaler().fit_transform(X), StandardScaler().fit_transform(y)
+    kernel = X @ X.T if shape == "linear" else rbf_kernel(X, gamma=0.1)
+    alphas = [1e-6, 0.1, 10.0]
+    errors = _leave_one_out_errors(kernel, y, alphas)
+    for alpha, found in zip(alphas, errors, strict=True):
+        for i in range(n_samples):
+            rest = np.delete(np.arange(n_samples), i)
+            mean = kernel[rest].mean(axis=0)
+            centred = kernel - mean - mean[:, np.newaxis] + mean[rest].mean()
+            model = KernelRidge(alpha=alpha, kernel="precomputed")
+            offset = y[rest].mean(axis=0)
+            model.fit(centred[np.ix_(rest, rest)], y[rest] - offset)
+            predicted = model.predict(centred[i : i + 1, rest])[0] + offset
+            assert_allclose(found[i], y[i] - predicted, atol=1e-6)
+
+
+def test_errors_do_not_vanish_with_the_penalty():
+    """The row itself must not leak: noise cannot be predicted, whatever the penalty."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 50)), rng.standard_normal((20, 4))
+    errors = _leave_one_out_errors(X @ X.T, y, np.logspace(-9, 3, 13))
+    assert np.mean(errors**2, axis=(1, 2)).min() > 0.8 * np.mean(y**2)
+
+
+@pytest.mark.parametrize(("n_samples", "n_features"), [(8, 6), (30, 6), (12, 30)])
+def test_ridge_is_the_best_of_its_refits(n_samples, n_features):
+    """The penalty that leaves the smallest error when each row is left out."""
+    X, y = noisy(n_samples, n_features, 30, noise=1.0)
+    translator = SpaceTranslator("ridge").fit(X, y)
+    rows, targets = StandardScaler().fit_transform(X), StandardScaler().fit_transform(y)
+    alphas = _ALPHAS * np.sum(rows**2)
+    losses = [
+        squared_errors_by_refits(
+            cross_val_predict(Ridge(alpha), rows, targets, cv=n_samples), targets
+        )
+        for alpha in alphas
+    ]
+    assert translator.alpha_ == pytest.approx(alphas[np.argmin(losses)])
+    assert alphas[0] < translator.alpha_ < alphas[-1]
+    model = Ridge(translator.alpha_).fit(rows, targets)
+    expected = StandardScaler().fit(y).inverse_transform(model.predict(rows))
+    assert_allclose(translator.transform(X), expected, atol=1e-9)
+
+
+class CentredKernelRidge(KernelRidge):
+    """Kernel ridge with an intercept: the kernel and the targets are centred."""
+
+    def fit(self, X, y):
+        """Fit on differences from the means."""
+        self.mean_, self.X_ = y.mean(axis=0), X
+        kernel = rbf_kernel(X, gamma=self.gamma)
+        centred = kernel - kernel.mean(axis=0) - kernel.mean(axis=1, keepdims=True)
+        centred = centred + kernel.mean()
+        self.means_ = kernel.mean(axis=0), kernel.mean()
+        self.weights_ = np.linalg.solve(
+            centred + self.alpha * np.eye(len(X)), y - self.mean_
+        )
+        return self
+
+    def predict(self, X):
+        """Predict from the centred kernel."""
+        kernel = rbf_kernel(X, self.X_, gamma=self.gamma)
+        own = kernel.mean(axis=1, keepdims=True)
+        centred = kernel - own - self.means_[0] + self.means_[1]
+        return centred @ self.weights_ + self.mean_
+
+
+@pytest.mark.parametrize("n_samples", [8, 30])
+def test_kernel_is_the_best_of_its_refits(n_samples):
+    """Penalty and width of the smallest error when each row is left out."""
+    X, y = noisy(n_samples, 6, 9)
+    alphas, gammas = [1e-4, 1e-2, 1.0], (0.1, 1.0, 5.0)
+    translator = SpaceTranslator("kernel", alphas=alphas, gammas=gammas).fit(X, y)
+    rows, targets = StandardScaler().fit_transform(X), StandardScaler().fit_transform(y)
+    losses = {}
+    for gamma in np.asarray(gammas) / np.median(pdist(rows, "sqeuclidean")):
+        kernel = rbf_kernel(rows, gamma=gamma)
+        trace = n_samples - kernel.mean() * n_samples  # of the centred kernel
+        for alpha in np.asarray(alphas) * trace:
+            model = CentredKernelRidge(alpha=alpha, gamma=gamma)
+            predicted = cross_val_predict(model, rows, targets, cv=n_samples)
+            losses[gamma, alpha] = squared_errors_by_refits(predicted, targets)
+    gamma, alpha = min(losses, key=losses.get)
+    assert translator.gamma_ == pytest.approx(gamma)
+    assert translator.alpha_ == pytest.approx(alpha)
+    model = CentredKernelRidge(alpha=alpha, gamma=gamma).fit(rows, targets)
+    expected = StandardScaler().fit(y).inverse_transform(model.predict(rows))
+    assert_allclose(translator.transform(X), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_samples", [30, 300])
+@pytest.mark.parametrize(("n_features", "n_features_b"), [(50, 1280), (1280, 50)])
+def test_the_grid_is_wide_enough(n_samples, n_features, n_features_b):
+    """A grid a million times wider gains nothing, for few and many rows."""
+    rng = np.random.default_rng(0)
+    hidden = rng.standard_normal((2 * n_samples, 20)) * np.geomspace(1, 0.1, 20)
+    X, y = (
+        hidden @ rng.standard_normal((20, n)) + rng.standard_normal((len(hidden), n))
+        for n in (n_features, n_features_b)
+    )
+    rows = StandardScaler().fit_transform(X[:n_samples])
+    targets = StandardScaler().fit_transform(y[:n_samples])
+    for method in ("ridge", "kernel"):
+        translator = SpaceTranslator(method).fit(X[:n_samples], y[:n_samples])
+        if method == "ridge":
+            kernel = rows @ rows.T
+        else:
+            kernel = rbf_kernel(rows, gamma=translator.gamma_)
+        total = np.trace(kernel) - kernel.mean() * n_samples
+        alphas = [translator.alpha_, *np.logspace(-10, 4, 29) * total]
+        errors = _leave_one_out_errors(kernel, targets, alphas)
+        losses = np.mean(errors**2, axis=(1, 2))
+        assert losses[0] < 1.001 * losses.min()
+        assert translator.score(X[n_samples:], y[n_samples:]) > 0.2
+
+
+def test_a_curve_takes_a_kernel():
+    """Where no linear map will do, the kernel does."""
+    X, _ = make_moons(300, noise=0.05, random_state=0)
+    y = np.column_stack([X[:, 0] * X[:, 1], np.sin(2 * X[:, 0]), X[:, 1] ** 2])
+    scores = {
+        method: SpaceTranslator(method).fit(X[:100], y[:100]).score(X[100:], y[100:])
+        for method in ("affine", "ridge", "kernel")
+    }
+    assert scores["kernel"] > 0.99
+    assert max(scores["affine"], scores["ridge"]) < 0.8
+
+
+# --- rows, columns and dtypes ---------------------------------------------------
+
+
+@pytest.mark.parametrize("method", _METHODS)
+def test_float32_stays_float32(method):
+    """Nearly the same values, in the dtype of the input."""
+    X, y = noisy(30)
+    wide = SpaceTranslator(method).fit(X, y)
+    narrow = SpaceTranslator(method).fit(X.astype(np.float32), y.astype(np.float32))
+    output = narrow.transform(X.astype(np.float32))
+    assert output.dtype == np.float32
+    assert_allclose(output, wide.transform(X), rtol=1e-4, atol=1e-4)
+    if hasattr(narrow, "inverse_transform"):
+        assert narrow.inverse_transform(output).dtype == np.float32
+    assert wide.transform(X.astype(int)).dtype == np.float64
+
+
+@pytest.mark.parametrize("method", _METHODS)
+def test_one_row_at_a_time(method):
+    """The translation of a row does not depend on the others."""
+    X, y = noisy(30)
+    translator = SpaceTranslator(method).fit(X, y)
+    alone = np.vstack([translator.transform(X[i : i + 1]) for i in range(5)])
+    assert_allclose(alone, translator.transform(X)[:5], atol=1e-10)
+
+
+@pytest.mark.parametrize("method", _METHODS)
+def test_fitted_on_one_row(method):
+    """One row is met, and where there is an offset tells of no other."""
+    X, y = noisy(30)
+    translator = SpaceTranslator(method).fit(X[:1], y[:1])
+    assert_allclose(translator.transform(X[:1]), y[:1], atol=1e-9)
+    if method in ("affine", "ridge", "kernel"):
+        assert_allclose(translator.transform(X), np.tile(y[:1], (30, 1)), atol=1e-9)
+
+
+@pytest.mark.parametrize("method", _METHODS)
+def test_constant_columns(method):
+    """A column that says nothing changes nothing, and one to be met is met."""
+    X, y = noisy(30)
+    constant = np.full((30, 1), 7.0)
+    plain = SpaceTranslator(method).fit(X, y)
+    more = SpaceTranslator(method).fit(np.hstack([X, constant]), y)
+    if method not in ("linear", "orthogonal"):
+        expected = plain.transform(X)
+        assert_allclose(more.transform(np.hstack([X, constant])), expected, atol=1e-8)
+    met = SpaceTranslator(method).fit(X, np.hstack([y, constant])).transform(X)
+    assert met.shape == (30, 10)
+    if method != "linear":
+        assert_allclose(met[:, -1], 7, atol=1e-9)
+        assert_allclose(met[:, :-1], plain.transform(X), atol=1e-8)
+
+
+@pytest.mark.parametrize("method", _METHODS)
+def test_a_space_of_equal_rows(method):
+    """Where nothing varies, the only row there is comes out."""
+    X, y = np.ones((4, 3)), np.full((4, 2), 5.0)
+    translator = SpaceTranslator(method).fit(X, y)
+    assert_allclose(translator.transform(X), y, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", _METHODS)
+def test_one_column_may_have_one_dimension(method):
+    """As scikit-learn's users give a target."""
+    X, y = noisy(30)
+    one = SpaceTranslator(method).fit(X, y[:, 0])
+    assert_allclose(
+        one.transform(X), SpaceTranslator(method).fit_transform(X, y[:, :1])
+    )
+    assert one.transform(X).shape == (30, 1)
+    assert one.score(X, y[:, 0]) == one.score(X, y[:, :1])
+
+
+def test_score_weighs_columns_by_variance():
+    """One minus the squared errors of all columns over their squared deviations."""
+    X, y = noisy(60)
+    translator = SpaceTranslator().fit(X[:30], y[:30])
+    missed = np.sum((translator.transform(X[30:]) - y[30:]) ** 2)
+    total = np.sum((y[30:] - y[30:].mean(axis=0)) ** 2)
+    assert translator.score(X[30:], y[30:]) == pytest.approx(1 - missed / total)
+
+
+@pytest.mark.parametrize("method", _METHODS)
+def test_cross_val_predict_takes_it(method):
+    """Rows translated by maps that have not seen them: scikit-learn's own tool."""
+    X, y = noisy(40)
+    translator = SpaceTranslator(method)
+    predicted = cross_val_predict(translator, X, y, cv=4)
+    first = SpaceTranslator(method).fit(X[10:], y[10:]).transform(X[:10])
+    assert_allclose(predicted[:10], first, atol=1e-9)
+
+
+def test_grid_search_takes_it():
+    """The method by cross-validation; score is what is compared."""
+    spaces = make_related_spaces(40, transformation="affine", random_state=0)
+    search = GridSearchCV(SpaceTranslator(), {"method": list(_METHODS)}, cv=4)
+    search.fit(spaces.X_a, spaces.X_b)
+    assert search.best_params_ == {"method": "affine"}
+    assert search.best_score_ == pytest.approx(1)
+
+
+def test_frames_and_names():
+    """Named columns in, named columns out."""
+    pandas = pytest.importorskip("pandas")
+    X, y = noisy(30)
+    frame = pandas.DataFrame(X, columns=list("abcdef"))
+    translator = SpaceTranslator().set_output(transform="pandas")
+    output = translator.fit_transform(frame, pandas.DataFrame(y))
+    assert output.columns.tolist() == [f"spacetranslator{i}" for i in range(9)]
+    assert translator.feature_names_in_.tolist() == list("abcdef")
+
+
+# --- mistakes -------------------------------------------------------------------
+
+
+def test_numbers_of_rows_must_agree():
+    """Rows that do not correspond are refused, with both numbers."""
+    X, y = noisy(30)
+    with pytest.raises(ValueError, match=r"\[30, 29\]"):
+        SpaceTranslator().fit(X, y[:29])
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"method": "cubic"}, ValueError, r"method must be one of \['affine'.*'cubic'"),
+        ({"method": 3}, TypeError, "method must be one of"),
+        ({"alphas": [0.0]}, ValueError, "alphas must be a real number"),
+        ({"alphas": []}, ValueError, "alphas must hold at least one number"),
+        ({"alphas": ["a"]}, TypeError, "alphas must be a real number"),
+        ({"method": "kernel", "gammas": (-1,)}, ValueError, "gammas must be"),
+        ({"method": "kernel", "gammas": ()}, ValueError, "gammas must hold"),
+    ],
+)
+def test_parameters_are_checked(params, error, message):
+    """What a parameter must be, and what was got."""
+    X, y = noisy(30)
+    with pytest.raises(error, match=message):
+        SpaceTranslator(**params).fit(X, y)
+
+
+def test_rows_of_another_width_do_not_come_back():
+    """The inverse takes rows of the target space only."""
+    X, y = noisy(30)
+    translator = SpaceTranslator("affine").fit(X, y)
+    with pytest.raises(ValueError, match=r"X has 6 features, but .* of 9 features"):
+        translator.inverse_transform(X)
