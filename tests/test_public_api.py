@@ -12,6 +12,7 @@ MODULES = [
     "skinvariant",
     "skinvariant.anchors",
     "skinvariant.datasets",
+    "skinvariant.diagnosis",
     "skinvariant.metrics",
     "skinvariant.outofcore",
     "skinvariant.stitching",
