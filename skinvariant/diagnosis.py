@@ -2,28 +2,36 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from numbers import Integral, Real
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from sklearn.linear_model import RidgeCV
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from skinvariant._aggregator import InvariantAggregator
-from skinvariant._projector import RelativeProjector
 from skinvariant._validation import check_number
 
-__all__ = ["Diagnosis", "diagnose", "matching_rank"]
+__all__ = ["Diagnosis", "diagnose", "shared_directions", "stitched_agreement"]
 
 # penalties of the ridge, in units of the mean squared singular value
 _PENALTIES = np.logspace(-9, 1, 11)
 # differences of explained variance below it are rounding of half precision
 _ROUNDING = 1e-6
 _MIN_ROWS = 20
+# of the head that measures agreement, per row and unit of variance of a column
+_HEAD_PENALTY = 0.1
 # below it the encoders differ by more than an affine map and a little noise
 _WEAK = 0.9
+# agreement below it: a stitched head that is more wrong than right
+_POOR = 0.5
+# of an agreement: what differs beyond them is rounding, and the first choice is taken
+_DIGITS = 6
 
 
 # --- the best map of each class ------------------------------------------------
@@ -82,10 +90,14 @@ def _orthogonal_isotropic_scaling(X_a, X_b):
     return _positive((turned * X_b).sum(), (turned**2).sum()) * turn
 
 
-def _linear(X_a, X_b):
-    """Ridge, whose penalty is chosen by leave-one-out."""
+def _linear(X_a, X_b, *, centred=False):
+    """Ridge, whose penalty is chosen by leave-one-out.
+
+    Of centred rows each is known from the others: only with an intercept of its own
+    does a left-out row count as unseen.
+    """
     scale = (X_a**2).sum() / min(X_a.shape) or 1.0
-    ridge = RidgeCV(_PENALTIES * scale, fit_intercept=False).fit(X_a, X_b)
+    ridge = RidgeCV(_PENALTIES * scale, fit_intercept=centred).fit(X_a, X_b)
     return np.reshape(ridge.coef_, (X_b.shape[1], X_a.shape[1])).T
 
 
@@ -140,7 +152,7 @@ _CLASSES = {
         _orthogonal_isotropic_scaling, translation=True, any_width=True
     ),
     "linear": _Class(_linear, any_width=True),
-    "affine": _Class(_linear, translation=True, any_width=True),
+    "affine": _Class(partial(_linear, centred=True), translation=True, any_width=True),
 }
 
 
@@ -187,58 +199,105 @@ def _explain(fitted, held_out):
 # --- the agreement of relative spaces ------------------------------------------
 
 
-def _unit_rows(relative):
-    """Rows without their mean, of norm 1; constant rows are 0."""
-    centred = relative - relative.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    return centred / np.where(norms > 0, norms, 1)
+def _whitened(X, fitted, n_components):
+    """Return leading principal components of standardised columns, with variance 1."""
+    scaler = StandardScaler().fit(X[fitted])
+    components = PCA(n_components, whiten=True, svd_solver="full")
+    components.fit(scaler.transform(X[fitted]))
+    real = components.explained_variance_ratio_ > _ROUNDING  # others are rounding
+    return components.transform(scaler.transform(X))[:, real]
 
 
-def matching_rank(relative_a, relative_b):
-    """Mean reciprocal rank of the row that is the same sample in the other space.
+def shared_directions(X_a, X_b, fitted, *, n_components=60, n_directions=20):
+    """Canonical variables of two spaces: what both of them see.
+
+    Canonical correlation analysis (H. Hotelling, "Relations between two sets of
+    variates", Biometrika 1936) of the leading principal components of each space, as
+    those of small variance correlate by chance.
 
     Parameters
     ----------
-    relative_a, relative_b : array-like of shape (n_samples, n_anchors)
-        Relative spaces of corresponding rows.
+    X_a, X_b : ndarray of shape (n_samples, n_features)
+        Corresponding rows; widths may differ.
+    fitted : ndarray of shape (n_fitted,), dtype int
+        The rows from which to find the directions.
+    n_components : int, default=60
+        How many principal components to use; less in narrow spaces and few rows.
+    n_directions : int, default=20
+        How many directions at most.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_found)
+        The sum of the two spaces' canonical variables, the most correlated first;
+        standardised over the fitted rows.
+
+    Examples
+    --------
+    One thing that both spaces see, and two that only one of them does:
+
+    >>> import numpy as np
+    >>> from skinvariant.diagnosis import shared_directions
+    >>> both, a, b = np.random.default_rng(0).standard_normal((3, 500))
+    >>> X_a, X_b = np.c_[both + a, a], np.c_[b, 5 * both]
+    >>> first = shared_directions(X_a, X_b, np.arange(400))[:, 0]
+    >>> round(abs(float(np.corrcoef(first, both)[0, 1])), 2)
+    1.0
+    """
+    most = min(n_components, max(1, len(fitted) // 4))
+    a, b = (_whitened(X, fitted, min(most, X.shape[1])) for X in (X_a, X_b))
+    left, _, right = np.linalg.svd(a[fitted].T @ b[fitted], full_matrices=False)
+    variables = (a @ left + b @ right.T)[:, :n_directions]
+    return StandardScaler().fit(variables[fitted]).transform(variables)
+
+
+def stitched_agreement(relative_a, targets_a, relative_b, targets_b):
+    """Tell how well a head on one relative space reads another one.
+
+    A ridge regression learns the targets from the relative space of one encoder, and
+    predicts them for other rows from the relative space of the other encoder.
+
+    Parameters
+    ----------
+    relative_a : ndarray of shape (n_a, n_columns)
+        Relative space that the head is trained on.
+    targets_a : ndarray of shape (n_a, n_targets)
+        What it learns.
+    relative_b : ndarray of shape (n_b, n_columns)
+        Relative space of other rows, of the other encoder.
+    targets_b : ndarray of shape (n_b, n_targets)
+        What it should say.
 
     Returns
     -------
     float
-        In (0, 1]; 1: the most correlated row of the other space is always the same
-        sample.  Rows that tie with the right one count as nearer, so that relative
-        spaces that tell no samples apart get 1 / n_samples.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or values are not finite.
+        The mean over rows of the cosine between what the head says and what it
+        should, between -1 and 1; 0 where the relative spaces carry no information.
 
     Examples
     --------
-    >>> from skinvariant.diagnosis import matching_rank
-    >>> relative = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    >>> matching_rank(relative, relative)
+    >>> import numpy as np
+    >>> from skinvariant.diagnosis import stitched_agreement
+    >>> rng = np.random.default_rng(0)
+    >>> relative, noise = rng.standard_normal((2, 1000, 20))
+    >>> half = slice(500), slice(500, None)
+    >>> targets = relative[:, :3]
+    >>> parts = [array[part] for part in half for array in (relative, targets)]
+    >>> round(stitched_agreement(*parts), 3)
     1.0
-    >>> round(matching_rank(relative, [[1, 1, 1]] * 3), 3)
-    0.333
+    >>> parts[2] = noise[500:]
+    >>> abs(stitched_agreement(*parts)) < 0.1
+    True
     """
-    relative_a, relative_b = check_array(relative_a), check_array(relative_b)
-    if relative_a.shape != relative_b.shape:
-        raise ValueError(
-            "relative_a and relative_b must have one shape; got "
-            f"{relative_a.shape} and {relative_b.shape}"
-        )
-    likeness = _unit_rows(relative_b) @ _unit_rows(relative_a).T
-    ranks = (likeness >= np.diag(likeness)[:, None]).sum(axis=1)
-    return float(np.mean(1 / ranks))
+    relative_a = relative_a.astype(np.float64, copy=False)
+    alpha = _HEAD_PENALTY * len(relative_a) * relative_a.var(axis=0).mean()
+    head = Ridge(alpha or 1.0).fit(relative_a, targets_a)
+    said = head.predict(relative_b.astype(np.float64, copy=False))
+    said = np.reshape(said, targets_b.shape)
+    return float((normalize(said) * normalize(targets_b)).sum(axis=1).mean())
 
 
 # --- the diagnosis -------------------------------------------------------------
-
-
-def _spelled(transformation):
-    return transformation.replace("+", ", ").replace("_", " ")
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,9 +391,7 @@ class Diagnosis:
 def _check_spaces(X_a, X_b):
     """Return the spaces as float arrays of equally many rows."""
     X_a, X_b = (
-        check_array(
-            X, dtype=[np.float64, np.float32], input_name=name, ensure_min_features=1
-        )
+        check_array(X, dtype=[np.float64, np.float32], input_name=name)
         for name, X in (("X_a", X_a), ("X_b", X_b))
     )
     if len(X_a) != len(X_b):
@@ -347,10 +404,17 @@ def _check_spaces(X_a, X_b):
             f"X_a and X_b must have at least {_MIN_ROWS} rows, some to fit and some to "
             f"hold out; got {len(X_a)}"
         )
-    for name, X in (("X_a", X_a), ("X_b", X_b)):
-        if not np.ptp(X, axis=0).any():
-            raise ValueError(f"{name} must have rows that differ; all are equal")
     return X_a, X_b
+
+
+def _check_varied(spaces, *parts):
+    """Refuse spaces that are constant in some part of the rows."""
+    for (name, X), rows in product(zip(("X_a", "X_b"), spaces, strict=True), parts):
+        if not np.ptp(X[rows], axis=0).any():
+            raise ValueError(
+                f"{name} must have rows that differ; all {len(rows)} rows of a part of "
+                "it, held out or not, are equal"
+            )
 
 
 def _check_options(name, options):
@@ -365,21 +429,29 @@ def _check_options(name, options):
 
 def _split(n_rows, n_anchors, test_size, random_state):
     """Return the rows to fit on, the anchors first, and those to hold out."""
-    check_number("n_anchors", n_anchors, Integral, 1)
+    check_number("n_anchors", n_anchors, Integral, 2)
     check_number("test_size", test_size, Real, 0.1, 0.9)
     order = check_random_state(random_state).permutation(n_rows)
     n_held_out = max(2, round(test_size * n_rows))
     return order[n_held_out:], order[:n_held_out]
 
 
-def _agree(metric, pre, post, spaces, anchors, held_out):
-    """Agreement of the relative spaces of held-out rows, for one choice."""
-    X_a, X_b = spaces
-    projector = RelativeProjector(anchors=anchors, metric=metric, pre=pre, post=post)
-    projector = projector.fit(X_a)
-    rebased = projector.rebase(X_b[anchors])
-    return matching_rank(
-        projector.transform(X_a[held_out]), rebased.transform(X_b[held_out])
+def _aggregator(metric, pre, post, **params):
+    """Return the aggregator of a choice; a tuple of metrics is a product."""
+    metrics = metric if isinstance(metric, tuple) else (metric,)
+    return InvariantAggregator(metrics=metrics, pre=pre, post=post, **params)
+
+
+def _agree(choice, spaces, targets, anchors, rows):
+    """Agreement of one choice: head on fitted rows of X_a, held-out rows of X_b."""
+    (X_a, X_b), (fitted, held_out) = spaces, rows
+    own = _aggregator(*choice, anchors=anchors).fit(X_a)
+    rebased = own.rebase(X_b[anchors])
+    return stitched_agreement(
+        own.transform(X_a[fitted]),
+        targets[fitted],
+        rebased.transform(X_b[held_out]),
+        targets[held_out],
     )
 
 
@@ -394,11 +466,14 @@ def diagnose(
     test_size=0.4,
     random_state=None,
     n_jobs=None,
-    verbose=False,
+    verbose=0,
 ):
     """Tell by which transformation two encoders differ, and what serves both.
 
-    No labels are used.
+    No labels are used.  Some rows are held out.  On the others, the best map of each
+    class of transformations from the old space to the new one is found; and for each
+    choice of metric, `pre` and `post` a linear head, which then reads the new
+    encoder's held-out rows.
 
     Parameters
     ----------
@@ -410,7 +485,7 @@ def diagnose(
         How many rows to take as anchors; at most those that are not held out.
     metrics : sequence of str, Metric or callable, default=("cosine", "euclidean", \
             "manhattan", "chebyshev")
-        The metrics to choose from, as `InvariantAggregator` takes them.
+        The metrics to choose from.  A tuple of several stands for their product.
     pre : sequence of str, transformer or None, default=(None, "center", \
             "standardize", "whiten")
         The options of `pre` to choose from.
@@ -422,8 +497,8 @@ def diagnose(
         Seed of the choice of anchors and of held-out rows.
     n_jobs : int, default=None
         Threads.  None is 1, -1 all processors.  It changes no result.
-    verbose : bool, default=False
-        Whether to print each agreement as it is found.
+    verbose : int, default=0
+        How much joblib prints of its progress through the choices.
 
     Returns
     -------
@@ -435,6 +510,51 @@ def diagnose(
     ValueError, TypeError
         If the spaces have not the same number of rows, at least 20, or a parameter
         is not as documented.
+
+    See Also
+    --------
+    skinvariant.InvariantAggregator : What is recommended.
+    skinvariant.stitch : Swap the encoder under a fitted model.
+
+    Notes
+    -----
+    The classes are fitted by least squares: "orthogonal" by singular value
+    decomposition [1]_ (between spaces of unequal width the semi-orthogonal matrix of
+    the largest trace), permutations by linear sum assignment, "linear" and "affine" by
+    a ridge whose penalty leave-one-out chooses, since rows may be few.  Scalings are
+    not negative.  Named is the simplest class, in the order of `transformations`,
+    whose squared residuals exceed those of the best by not more than two standard
+    errors of the paired difference over held-out rows (as [2]_ with one), or by a
+    millionth of the variance, the rounding of half precision.
+
+    Agreement is what a head would lose and keep at stitching, without labels: a ridge
+    learns, on the old encoder's relative space, the directions that both encoders see
+    (`shared_directions`), and predicts them from the new encoder's relative space
+    (`stitched_agreement`).  It wants both information and agreement: relative spaces
+    that are equal but say nothing get 0.
+
+    References
+    ----------
+    .. [1] P. H. Schönemann, "A generalized solution of the orthogonal Procrustes
+       problem", Psychometrika 1966.
+    .. [2] L. Breiman et al., "Classification and Regression Trees", 1984,
+       section 3.4.3.
+
+    Examples
+    --------
+    >>> from skinvariant.datasets import make_related_spaces
+    >>> from skinvariant.diagnosis import diagnose
+    >>> spaces = make_related_spaces(
+    ...     transformation=["orthogonal", "translation"], noise=0.05, random_state=0
+    ... )
+    >>> diagnosis = diagnose(spaces.X_a, spaces.X_b, random_state=0)
+    >>> diagnosis.transformation
+    'orthogonal+translation'
+    >>> round(diagnosis.transformations["orthogonal+translation"], 2)
+    1.0
+    >>> round(diagnosis.transformations["orthogonal"], 2) < 0.9
+    True
+    >>> relative = diagnosis.recommended.fit_transform(spaces.X_a)
     """
     X_a, X_b = spaces = _check_spaces(X_a, X_b)
     options = [
@@ -442,42 +562,71 @@ def diagnose(
         for name, value in (("metrics", metrics), ("pre", pre), ("post", post))
     ]
     fitted, held_out = _split(len(X_a), n_anchors, test_size, random_state)
+    _check_varied(spaces, fitted, held_out)
     anchors = fitted[:n_anchors]
     wide = [X.astype(np.float64, copy=False) for X in spaces]
     transformations, transformation = _explain(
         [X[fitted] for X in wide], [X[held_out] for X in wide]
     )
+    targets = shared_directions(*wide, fitted)
     choices = list(product(*options))
-    values = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(_agree)(*choice, spaces, anchors, held_out) for choice in choices
+    values = Parallel(n_jobs=n_jobs, prefer="threads", verbose=verbose)(
+        delayed(_agree)(choice, spaces, targets, anchors, (fitted, held_out))
+        for choice in choices
     )
     agreement = dict(zip(choices, values, strict=True))
-    return _conclude(
-        transformations, transformation, agreement, len(anchors), random_state
+    best = max(choices, key=lambda choice: round(agreement[choice], _DIGITS))
+    invariances = _aggregator(*best, anchors=anchors).fit(X_a).invariances_
+    return Diagnosis(
+        transformations=transformations,
+        transformation=transformation,
+        agreement=agreement,
+        recommended=_aggregator(
+            *best, n_anchors=len(anchors), random_state=random_state
+        ),
+        reason=" ".join(
+            [
+                _about_the_map(transformation, transformations[transformation]),
+                _about_the_choice(best, agreement, transformation, invariances),
+            ]
+        ),
     )
 
 
-def _conclude(transformations, transformation, agreement, n_anchors, random_state):
-    """Return the diagnosis: the best choice, and why, in words."""
-    best = max(agreement, key=agreement.get)
+def _about_the_map(transformation, explained):
+    """Say by what the encoders differ, and how far that goes."""
+    if transformation == "none":
+        found = "The two encoders do not differ by any map that was tried"
+    else:
+        found = f"The two encoders differ by a map of the class '{transformation}'"
+    found += f": taking that, {explained:.1%} of held-out rows is explained."
+    if explained >= _WEAK:
+        return found
+    return (
+        f"{found} The rest is no affine map: the encoders bend the space, or see "
+        "different things, and no choice makes their relative spaces equal."
+    )
+
+
+def _about_the_choice(best, agreement, transformation, invariances):
+    """Say which choice is best, by how much, and what it does not see."""
     metric, pre, post = best
-    recommended = InvariantAggregator(
-        n_anchors, metrics=(metric,), pre=pre, post=post, random_state=random_state
+    said = (
+        f"Of {len(agreement)} choices, metric={metric!r}, pre={pre!r}, post={post!r} "
+        f"agrees best on held-out rows: {agreement[best]:.3f}, against "
+        f"{np.median(list(agreement.values())):.3f} for the median choice."
     )
-    explained = transformations[transformation]
-    reason = (
-        f"The simplest map between the two encoders that does as well as any is of the "
-        f"class '{transformation}': it explains {explained:.1%} of held-out rows."
-    )
-    if explained < _WEAK:
-        reason += (
-            " The rest is no affine map: the encoders bend the space or see different "
-            "things, so that no choice of metric will make them equal."
+    parts = set(transformation.split("+")) - {"none"}
+    if parts and parts <= invariances:
+        said += f" It is invariant to the class '{transformation}'."
+    elif parts:
+        said += (
+            f" It is not invariant to the class '{transformation}' as a whole; it was "
+            "chosen for what it measured."
         )
-    reason += (
-        f" Of {len(agreement)} choices, metric={metric!r}, pre={pre!r}, post={post!r} "
-        f"agrees best on held-out rows, at {agreement[best]:.3f}; the median choice is "
-        f"at {np.median(list(agreement.values())):.3f}. Measure the stitched model "
-        "before you use it."
-    )
-    return Diagnosis(transformations, transformation, agreement, recommended, reason)
+    if agreement[best] < _POOR:
+        said += (
+            " That is poor: expect to lose much when you stitch, and think of training "
+            "the head anew."
+        )
+    return f"{said} Measure the stitched model before you use it."
