@@ -51,19 +51,21 @@ def load(path, part, seed):
         given, test = rng.permutation(len(arrays["y"])), arrays["test_idx"]
         labels = arrays["y"]
     else:
+        n = len(arrays["y_train"])
+        given = rng.permutation(n)[: N_TRAIN + 1000]
+        labels = arrays["y_train"][given]
         spaces = {
-            name[2:-6]: np.concatenate(
-                [arrays[name], arrays[name.replace("_train", "_test")]]
-            ).astype(np.float32)
+            name[2:-6]: arrays[name][given].astype(np.float32)
             for name in names
             if name.endswith("_train")
         }
-        labels = np.concatenate([arrays["y_train"], arrays["y_test"]])
-        n = len(arrays["y_train"])
-        given = rng.permutation(n)
-        train, test = given[:N_TRAIN], np.arange(n, len(labels))
-        if part == "dev":
-            test = given[N_TRAIN : N_TRAIN + 1000]
+        if part == "test":
+            labels = np.concatenate([labels[:N_TRAIN], arrays["y_test"]])
+            for name, X in spaces.items():
+                rest = arrays[f"X_{name}_test"].astype(np.float32)
+                spaces[name] = np.concatenate([X[:N_TRAIN], rest])
+        given = train = np.arange(N_TRAIN)
+        test = np.arange(N_TRAIN, len(labels))
     return spaces, labels, given[: N_ANCHORS + N_MORE], train, test
 
 
