@@ -595,16 +595,19 @@ def diagnose(
 
 def _about_the_map(transformation, explained):
     """Say by what the encoders differ, and how far that goes."""
+    held_out = f"{explained:.1%} of held-out rows is explained"
+    if explained < _WEAK:
+        return (
+            f"Of the maps tried, one of the class '{transformation}' comes nearest: "
+            f"taking that, {held_out}. The rest is no affine map: the encoders bend "
+            "the space, or see different things, and no choice makes their relative "
+            "spaces equal."
+        )
     if transformation == "none":
-        found = "The two encoders do not differ by any map that was tried"
-    else:
-        found = f"The two encoders differ by a map of the class '{transformation}'"
-    found += f": taking that, {explained:.1%} of held-out rows is explained."
-    if explained >= _WEAK:
-        return found
+        return f"The two encoders do not differ: {held_out} as it is."
     return (
-        f"{found} The rest is no affine map: the encoders bend the space, or see "
-        "different things, and no choice makes their relative spaces equal."
+        f"The two encoders differ by a map of the class '{transformation}': taking "
+        f"that, {held_out}."
     )
 
 
