@@ -13,6 +13,7 @@ MODULES = [
     "skinvariant.anchors",
     "skinvariant.comparison",
     "skinvariant.datasets",
+    "skinvariant.diagnosis",
     "skinvariant.metrics",
     "skinvariant.outofcore",
     "skinvariant.stitching",
