@@ -16,6 +16,7 @@ MODULES = [
     "skinvariant.diagnosis",
     "skinvariant.metrics",
     "skinvariant.outofcore",
+    "skinvariant.pooling",
     "skinvariant.stitching",
     "skinvariant.translation",
 ]
@@ -104,6 +105,11 @@ def public_names():
     methods = ("matrix", "stitching_index", "interval", "best_baseline", "passes")
     methods += ("to_frame", "to_json", "from_json", "summary")
     yield from (f"{report}.{method}" for method in methods)
+    for kind in ("Classifier", "Regressor"):
+        for method in ("fit", "predict"):
+            yield f"skinvariant.pooling.Pooled{kind}.{method}"
+    for method in ("predict_proba", "predict_log_proba"):
+        yield f"skinvariant.pooling.PooledClassifier.{method}"
     yield "skinvariant.RelativeProjector.inverse_transform"
     for method in ("fit", "transform", "predict", "inverse_transform", "score"):
         yield f"skinvariant.translation.SpaceTranslator.{method}"
