@@ -27,6 +27,11 @@ _ALPHAS = np.logspace(-7, 1, 17)
 _FLOATS = (np.float64, np.float32)
 
 
+def _with_arrays(step):
+    """Return a step that makes arrays, whatever the global configuration."""
+    return step.set_output(transform="default")
+
+
 def _procrustes_map(X_source, X_target, *, scale=False):
     """Find the map with orthonormal rows or columns that best takes rows to rows.
 
@@ -106,7 +111,7 @@ def _leave_one_out_errors(kernel, targets, alphas):
     >>> _leave_one_out_errors(np.outer(x, x), y, [1e-9]).round(3).tolist()
     [[[2.0], [-1.0], [2.0]]]
     """
-    kernel = KernelCenterer().fit_transform(kernel)
+    kernel = _with_arrays(KernelCenterer()).fit_transform(kernel)
     # with the constant vector made the largest, the others are what an intercept
     # leaves; left in, it would tell each row its own target by the sum of the others
     values, vectors = eigh(kernel + (1 + np.trace(kernel)) / len(kernel))
@@ -361,7 +366,8 @@ class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self._origin = X.mean(axis=0) if affine else np.zeros(X.shape[1])
 
     def _fit_ridge(self, X, y):
-        source, target = StandardScaler().fit(X), StandardScaler().fit(y)
+        source = _with_arrays(StandardScaler()).fit(X)
+        target = _with_arrays(StandardScaler()).fit(y)
         rows = source.transform(X)
         alphas = self._penalties(np.sum(rows**2))
         with np.errstate(invalid="ignore"):  # of a single row any penalty will do
@@ -372,14 +378,15 @@ class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.intercept_ = target.mean_ - self.coef_ @ source.mean_
 
     def _fit_kernel(self, X, y):
-        self._scaler, target = StandardScaler().fit(X), StandardScaler().fit(y)
+        self._scaler = _with_arrays(StandardScaler()).fit(X)
+        target = _with_arrays(StandardScaler()).fit(y)
         self._rows, y = self._scaler.transform(X), target.transform(y)
         distances = pdist(self._rows, "sqeuclidean")
         median = np.median(distances) if distances.size else 0.0
         best = np.inf
         for gamma in _positive("gammas", self.gammas) / (median or 1.0):
             kernel = rbf_kernel(self._rows, gamma=gamma)
-            centerer = KernelCenterer().fit(kernel)
+            centerer = _with_arrays(KernelCenterer()).fit(kernel)
             centred = centerer.transform(kernel)
             alphas = self._penalties(np.trace(centred))
             errors = _leave_one_out_errors(centred, y, alphas)
