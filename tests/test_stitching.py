@@ -419,18 +419,14 @@ def product_model(spaces, y=None, head=None, **params):
 
 def vote(spaces, labels=None, **params):
     """One head per metric, all with the same anchors."""
-    voters = [
-        (
-            metric,
-            make_pipeline(
-                RelativeProjector(
-                    40, metric=metric, post="standardize", random_state=0
-                ),
-                LogisticRegression(C=0.1),
-            ),
+    same = {"n_anchors": 100, "post": "standardize", "random_state": 0}
+    heads = {
+        metric: make_pipeline(
+            RelativeProjector(metric=metric, **same), LogisticRegression(C=0.1)
         )
         for metric in ("cosine", "euclidean", "chebyshev")
-    ]
+    }
+    voters = list(heads.items())
     y = spaces.y if labels is None else labels
     return VotingClassifier(voters, **params).fit(spaces.X_a[:900], y[:900])
 
@@ -472,9 +468,8 @@ def test_a_voter_that_cannot_be_rebased_is_refused(spaces):
 def test_reweighting_helps_where_spaces_are_bent(bent, kind, labelled):
     """Better than the plain stitch; what members there are is told by name."""
     model = product_model(bent) if kind == "product" else vote(bent, voting="soft")
-    indices = (
-        model[0] if kind == "product" else model.estimators_[0][0]
-    ).anchor_indices_
+    step = model[0] if kind == "product" else model.estimators_[0][0]
+    indices = step.anchor_indices_
     anchors, y = bent.X_b[:900][indices], bent.y[:900][indices]
     pool = stitch(model, anchors, reweight=True, y=y if labelled else None)
     rows = bent.X_b[900:], bent.y[900:]
