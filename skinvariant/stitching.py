@@ -1076,9 +1076,10 @@ def cross_stitch(
     ----------
     model : estimator
         A classifier or regressor: a Pipeline that starts with a projecting step, as
-        ``make_pipeline(InvariantAggregator(), LogisticRegression())``, or a head that
-        projects itself, as `skinvariant.heads.InvariantClassifier`.  Clones of it are
-        fitted, so it need not be.
+        ``make_pipeline(InvariantAggregator(), LogisticRegression())``, a
+        VotingClassifier or VotingRegressor of such, which all get the same anchors, or
+        a head that projects itself, as `skinvariant.heads.InvariantClassifier`.  Clones
+        of it are fitted, so it need not be.
     spaces : mapping of str to (X_train, X_test)
         Two spaces or more by name, each an array-like of shape
         (n_train, n_features) and one of shape (n_test, n_features).  All correspond:
@@ -1177,9 +1178,9 @@ def cross_stitch(
     """
     names, train, test = _check_spaces(spaces)
     y_train, y_test = _check_targets(y, train[0].shape[0], test[0].shape[0])
-    path, later = _find_projecting_step(model)
+    paths, later = _find_projecting_steps(model)
     strategy, n_own = (
-        model.get_params()[path + name] for name in ("anchors", "n_anchors")
+        model.get_params()[paths[0] + name] for name in ("anchors", "n_anchors")
     )
     check_number("n_seeds", n_seeds, Integral, 1)
     check_number("n_resamples", n_resamples, Integral, 0)
@@ -1195,7 +1196,7 @@ def cross_stitch(
         y_test=y_test,
         classes=np.unique(y_train) if labels else None,
         model=model,
-        path=path,
+        paths=paths,
         strategy=strategy,
         head=_seeded(_default_head(model, later) if head is None else head, seeds[0]),
         baselines=_check_baselines(baselines),
@@ -1225,7 +1226,7 @@ class _Bench:
     y_test: np.ndarray
     classes: np.ndarray | None  # None: not a target of one class per row
     model: object
-    path: str  # of the projecting step's parameters
+    paths: list  # of the projecting steps' parameters
     strategy: object
     head: object
     baselines: tuple
@@ -1315,7 +1316,7 @@ def _score_relative(bench, a, n_anchors, seed, head):
     with threadpool_limits(limits=1):
         indices = _draw(bench, a, n_anchors, seed)
         model = _seeded(bench.model, seed).set_params(
-            **{f"{bench.path}anchors": indices}
+            **{f"{path}anchors": indices for path in bench.paths}
         )
         model.fit(bench.train[a], bench.y_train)
         scores = {("own", a): _score(bench, model, bench.test[a])}
@@ -1483,23 +1484,34 @@ def _check_targets(y, n_train, n_test):
     return targets
 
 
-def _find_projecting_step(model):
-    """Return the path of the first step's parameters, and all steps after it."""
+def _find_projecting_steps(model):
+    """Return the paths of the projecting steps' parameters, and all steps after them.
+
+    One step, or of a vote one for each voter; after them come those of the first.
+    """
     path, later, step = "", [], model
     while isinstance(step, Pipeline):
         steps = [x for x in step.steps if x[1] is not None and x[1] != "passthrough"]
         path += f"{steps[0][0]}__"
         later = [x for _, x in steps[1:]] + later
         step = steps[0][1]
+    if not path and hasattr(model, "estimators") and hasattr(model, "weights"):
+        voters = [(name, voter) for name, voter in model.estimators if voter != "drop"]
+        found = [_find_projecting_steps(voter) for _, voter in voters]
+        paths = [
+            f"{name}__{inner[0]}"
+            for (name, _), (inner, _) in zip(voters, found, strict=True)
+        ]
+        return paths, found[0][1]
     projects = hasattr(step, "rebase") and "anchors" in step.get_params()
     if not projects or not (is_classifier(model) or is_regressor(model)):
         raise TypeError(
             "model must be a classifier or regressor: a Pipeline that starts with a "
             "RelativeProjector, InvariantAggregator or other projecting step, since "
-            "spaces are encoded already, or a head that projects itself; got "
-            f"{model!r}"
+            "spaces are encoded already, a vote of such, or a head that projects "
+            f"itself; got {model!r}"
         )
-    return path, later
+    return [path], later
 
 
 def _default_head(model, later):

@@ -13,6 +13,7 @@ from scipy.stats import norm, ortho_group
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 from sklearn.metrics import (
@@ -281,6 +282,37 @@ def test_regression(data):
     assert_allclose(report.matrix("majority")[0, 0], r2_score(y[1], mean))
     assert report.matrix("own").min() > 0.5
     assert np.isfinite(report.resampled[report.methods.index("own")]).all()
+
+
+def test_a_vote_of_one_head_per_metric(data):
+    """All voters get the same anchors; its cells are those of a loop."""
+    spaces, (y_train, y_test) = data
+    indices = np.arange(0, 60, 3)
+    voters = [
+        (
+            metric,
+            make_pipeline(
+                RelativeProjector(metric=metric, post="standardize"),
+                LogisticRegression(max_iter=5000),
+            ),
+        )
+        for metric in ("cosine", "euclidean")
+    ]
+    vote = VotingClassifier(voters, voting="soft")
+    paths = {f"{name}__relativeprojector__anchors": indices for name, _ in voters}
+    vote.set_params(cosine__relativeprojector__anchors=indices)
+    report = cross_stitch(
+        vote, spaces, (y_train, y_test), baselines=["anchors"], **CHEAP
+    )
+    own = clone(vote).set_params(**paths).fit(spaces["a"][0], y_train)
+    stitched = stitch(own, spaces["b"][0][indices])
+    expected = [
+        model.score(spaces[name][1], y_test)
+        for model, name in ((own, "a"), (stitched, "b"))
+    ]
+    np.testing.assert_array_equal(report.matrix("stitched")[0, :2], expected)
+    few = LogisticRegression(max_iter=5000).fit(spaces["b"][0][indices], y_train[indices])
+    assert report.matrix("anchors")[0, 1] == few.score(spaces["b"][1], y_test)
 
 
 def test_a_head_that_projects_itself(data):
