@@ -46,9 +46,9 @@ from skinvariant.translation import SpaceTranslator
 
 __all__ = ["BASELINES", "StitchingReport", "cross_stitch", "mantel_test", "stitch"]
 
-# anchors: fewer tell too little, more are not needed to tell
-_FEWEST, _MOST = 10, 300
-_DOUBT = 0.05
+# anchors as evidence for weights; and for doubt, where more are not needed
+_FEWEST, _FEWEST_TO_DOUBT, _MOST_TO_DOUBT = 10, 20, 200
+_DOUBT = 0.01
 _TINY = np.finfo(np.float64).tiny
 
 
@@ -103,8 +103,8 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
     Warns
     -----
     UserWarning
-        If 10 or more new anchors resemble each other no more like the old ones than
-        in a random order would: `mantel_test` gives p > 0.05.
+        If 20 or more new anchors resemble each other no more like the old ones than
+        in a random order: `mantel_test` gives p > 0.01 for the first 200 of them.
 
     Notes
     -----
@@ -268,7 +268,7 @@ def _behind(encoder, model):
 # --- are these the same samples in the same order? ----------------------------------
 
 
-def mantel_test(X_a, X_b, *, n_permutations=99, random_state=0):
+def mantel_test(X_a, X_b, *, n_permutations=199, random_state=0):
     """Permutation test of whether the rows of two spaces correspond [1]_.
 
     The cosines between the rows of either space, after centring, are correlated; so
@@ -280,7 +280,7 @@ def mantel_test(X_a, X_b, *, n_permutations=99, random_state=0):
         Rows in one space, 3 or more.
     X_b : array-like of shape (n_samples, n_features_b)
         What should be the same samples, in the same order, in another.
-    n_permutations : int, default=99
+    n_permutations : int, default=199
         How many random orders.
     random_state : int, RandomState instance or None, default=0
         Seed of the orders.
@@ -310,7 +310,7 @@ def mantel_test(X_a, X_b, *, n_permutations=99, random_state=0):
     >>> from skinvariant.stitching import mantel_test
     >>> spaces = make_related_spaces(30, transformation="linear", random_state=0)
     >>> mantel_test(spaces.X_a, spaces.X_b)[1]
-    0.01
+    0.005
     >>> mantel_test(spaces.X_a, spaces.X_b[::-1])[1] > 0.05
     True
     """
@@ -340,9 +340,9 @@ def mantel_test(X_a, X_b, *, n_permutations=99, random_state=0):
 def _doubt(steps, anchors):
     """Warn if the new anchors hardly resemble the old ones."""
     old = getattr(steps[0], "anchors_", None)
-    if old is None or old.shape[0] < _FEWEST:
+    if old is None or old.shape[0] < _FEWEST_TO_DOUBT:
         return
-    few = slice(0, _MOST)  # enough to tell, and quick
+    few = slice(0, _MOST_TO_DOUBT)  # enough to tell, and quick
     old, new = (_plain(anchors)[few] for anchors in (old, anchors))
     correlation, p_value = mantel_test(old, new)
     if p_value > _DOUBT:

@@ -311,7 +311,9 @@ def test_a_vote_of_one_head_per_metric(data):
         for model, name in ((own, "a"), (stitched, "b"))
     ]
     np.testing.assert_array_equal(report.matrix("stitched")[0, :2], expected)
-    few = LogisticRegression(max_iter=5000).fit(spaces["b"][0][indices], y_train[indices])
+    few = LogisticRegression(max_iter=5000).fit(
+        spaces["b"][0][indices], y_train[indices]
+    )
     assert report.matrix("anchors")[0, 1] == few.score(spaces["b"][1], y_test)
 
 
