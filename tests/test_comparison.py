@@ -527,6 +527,19 @@ def test_float32_spaces_are_computed_in_float64(measure, params):
     assert_array_equal(spaces, kept)
 
 
+@pytest.mark.parametrize("measure", [mutual_knn, mean_reciprocal_rank, top_k_jaccard])
+def test_nearly_parallel_float32_rows_are_told_apart(measure):
+    """As relative vectors are, whose cosines have more digits than float32."""
+    rng = np.random.default_rng(0)
+    X = 1 + 1e-5 * rng.standard_normal((60, 6))
+    spaces = X, X + 5e-6 * rng.standard_normal(X.shape)
+    narrow = [X.astype(np.float32) for X in spaces]
+    wide = [X.astype(np.float64) for X in narrow]
+    expected = measure(*wide, average=False)
+    assert 0.1 < expected.mean() < 0.9
+    assert_array_equal(measure(*narrow, average=False), expected)
+
+
 @named(ALL)
 def test_lists_and_integers_are_taken(measure, params):
     """As scikit-learn takes them."""
@@ -607,7 +620,10 @@ def peak_mib(measure, *args, **params):
     return peak / 2**20
 
 
-@named([case for case in ALL if case[1].get("metric") != "cityblock"])
+@named(
+    [case for case in ALL if case[1].get("metric") != "cityblock"]
+    + [(top_k_jaccard, {"metric": "correlation"})]
+)
 def test_no_measure_needs_an_array_of_all_pairs(measure, params, monkeypatch):
     """3000 x 3000 numbers would be 69 MiB; a space in float64 is 4.6 MiB."""
     rng = np.random.default_rng(0)
