@@ -211,6 +211,41 @@ def test_stitch(place, digits):
 # --- subspace selection ------------------------------------------------------------
 
 
+def test_stitch_with_evidence(digits):
+    """A head is reweighted as any model: rebased, and behind a translation."""
+    X, X_test, y, y_test = digits
+    head = fitted()
+    new, new_test = X[:, ::2] ** 0.5, X_test[:, ::2] ** 0.5
+    anchors = new[head.anchor_indices_]
+    pool = stitch(head, anchors, reweight=True)
+    assert list(pool.weights_by_name_) == ["stitched", "translated"]
+    rebased, through = (member for _, member in pool.estimators)
+    assert isinstance(rebased, InvariantClassifier)
+    assert through[-1].net_.module_ is head.net_.module_
+    plain = head.rebase(anchors).score(new_test, y_test)
+    assert pool.score(new_test, y_test) > plain
+    labelled = stitch(head, anchors, reweight=True, y=y[head.anchor_indices_])
+    assert labelled.score(new_test, y_test) > plain
+
+
+def test_a_regressor_is_stitched_with_evidence(targets):
+    """The pool predicts both targets."""
+    X, X_test, y, _ = targets
+    head = InvariantRegressor(40, random_state=0, max_epochs=5).fit(X, y)
+    pool = stitch(head, 2 * X[head.anchor_indices_][:, ::-1], reweight=True)
+    assert pool.predict(2 * X_test[:, ::-1]).shape == (100, 2)
+
+
+def test_the_evidence_is_one_batch(digits, monkeypatch):
+    """However few rows go through the network at once otherwise."""
+    head = fitted()
+    expected = head._apart().predict_proba(head.anchors_)
+    monkeypatch.setattr(type(head), "_batch_rows", lambda self: 7)
+    found = head._apart().predict_proba(head.anchors_)
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(expected - head.predict_proba(head.anchors_)).max() > 0.01
+
+
 @pytest.mark.parametrize("part", ["aggregation", "head", "all"])
 @pytest.mark.parametrize("aggregation", LEARNED)
 def test_fine_tune_changes_its_part_alone(part, aggregation, digits):
