@@ -736,6 +736,9 @@ class RelativeProjector(RelativeTransformer):
     True
     """
 
+    # a number of the call, not one per sample: nothing to be routed
+    __metadata_request__inverse_transform = {"alpha": metadata_routing.UNUSED}
+
     def __init__(
         self,
         n_anchors=300,

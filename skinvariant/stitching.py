@@ -378,10 +378,15 @@ def _reweighted(model, steps, anchors, y):
         views = _views(step)
         for view, keep in views.items():
             label = "_".join(filter(None, (name, view)))
-            rebase = lambda s, keep=keep: keep(s.rebase(anchors))  # noqa: E731
+
+            def rebase(step, keep=keep):
+                return keep(step.rebase(anchors))
+
+            def rebase_apart(step, keep=keep):
+                return keep(_apart(step.rebase(anchors)))
+
             members.append((label or "stitched", _replaced(voter, rebase, [])))
-            rebase = lambda s, keep=keep: keep(_apart(s.rebase(anchors)))  # noqa: E731
-            evidence.append(_say(_replaced(voter, rebase, []), new, method))
+            evidence.append(_say(_replaced(voter, rebase_apart, []), new, method))
             kept = _replaced(voter, keep, [])
             label = f"{label}_translated".strip("_")
             members.append((label, make_pipeline(translator, kept)))
@@ -412,9 +417,8 @@ def _shares(steps, anchors):
     ]
     squares = np.square(agreement)
     ratios = squares / (1 - squares + 1e-3)
-    return (
-        ratios / ratios.sum() if ratios.any() else np.full(len(steps), 1 / len(steps))
-    )
+    ratios = ratios if ratios.any() else np.ones(len(steps))
+    return ratios / ratios.sum()
 
 
 def _voters(model):

@@ -218,6 +218,20 @@ def test_an_offset_is_no_leak(n_samples):
     assert abs(explained["affine"] - explained["linear"]) < 0.1
 
 
+def test_a_penalty_is_chosen_with_an_intercept_of_its_own():
+    """Else each centred row tells of those left out, and the penalty is too small."""
+    rng = np.random.default_rng(0)
+    causes = rng.standard_normal((120, 5))
+    X_a, X_b = (
+        causes @ rng.standard_normal((5, width))
+        + 0.7 * rng.standard_normal((120, width))
+        + offset
+        for width, offset in ((200, 0), (150, 30))
+    )
+    explained = diagnose(X_a, X_b, **QUICK, random_state=0).transformations
+    assert explained["affine"] > 0.88  # 0.85 with the leak
+
+
 # --- the agreement -------------------------------------------------------------
 
 
