@@ -17,7 +17,13 @@ from sklearn.base import (
     clone,
 )
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.utils import assert_all_finite, check_array, gen_batches, get_tags
+from sklearn.utils import (
+    assert_all_finite,
+    check_array,
+    gen_batches,
+    get_tags,
+    metadata_routing,
+)
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
