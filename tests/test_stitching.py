@@ -14,18 +14,21 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.metrics import r2_score
 from sklearn.metrics.pairwise import cosine_similarity
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import Bunch
 from threadpoolctl import threadpool_limits
 
 from skinvariant import InvariantAggregator, RelativeProjector, stitch
+from skinvariant.comparison import space_agreement
 from skinvariant.datasets import make_related_spaces
-from skinvariant.metrics import euclidean
-from skinvariant.pooling import PooledRegressor
+from skinvariant.metrics import METRICS, euclidean
+from skinvariant.pooling import PooledClassifier, PooledRegressor
 from skinvariant.stitching import mantel_test
+from skinvariant.translation import SpaceTranslator
 
 DATA = os.environ.get("SKINVARIANT_DATA")
 real_data = pytest.mark.skipif(
@@ -510,6 +513,108 @@ def test_no_anchor_is_its_own_in_the_evidence(spaces):
     np.testing.assert_array_equal(apart[others], whole[others])
     means = whole.sum(axis=0) / 19
     np.testing.assert_allclose(np.diag(apart), means)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What a pool is told: its members by name, evidence, targets and prior."""
+    kept = {}
+    fit = PooledClassifier._fit_weights
+
+    def fit_and_keep(self, probas, targets):
+        names = [name for name, _ in self.estimators]
+        kept["evidence"] = dict(zip(names, probas, strict=True))
+        kept["prior"] = dict(zip(names, self.prior, strict=True))
+        kept["targets"] = targets
+        return fit(self, probas, targets)
+
+    monkeypatch.setattr(PooledClassifier, "_fit_weights", fit_and_keep)
+    return kept
+
+
+def without_self(values):
+    """Each anchor's comparison with itself is the mean of the others'."""
+    others = values[~np.eye(len(values), dtype=bool)].reshape(len(values), -1)
+    values = values.copy()
+    np.fill_diagonal(values, others.mean(axis=1))
+    return values
+
+
+def test_evidence_and_prior_of_a_vote(bent, told):
+    """By hand: predictions without oneself, agreement, and what is translated."""
+    indices = np.arange(0, 900, 15)
+    old, new = bent.X_a[indices], bent.X_b[indices]
+    voters = [
+        (
+            metric,
+            make_pipeline(
+                RelativeProjector(metric=metric, anchors=indices),
+                StandardScaler(),
+                LogisticRegression(C=0.01),
+            ),
+        )
+        for metric in ("euclidean", "chebyshev")
+    ]
+    model = VotingClassifier(voters).fit(bent.X_a[:900], bent.y[:900])
+    stitch(model, new, reweight=True, y=bent.y[indices])
+    translator = SpaceTranslator("kernel").fit(new, old)
+    share = r2_score(old, translator.left_out_) / 2
+    assert 0.05 < share < 0.45
+    ratios = []
+    for (name, _), voter in zip(voters, model.estimators_, strict=True):
+        function = METRICS[name].function
+        relative_a, relative_b = function(old, old), function(new, new)
+        agreement = space_agreement(relative_a, relative_b)
+        ratios.append(agreement**2 / (1 - agreement**2 + 1e-3))
+        expected = voter[1:].predict_proba(without_self(relative_b))
+        np.testing.assert_allclose(told["evidence"][name], expected, atol=1e-6)
+        through = voter.predict_proba(translator.left_out_)
+        np.testing.assert_allclose(told["evidence"][f"{name}_translated"], through)
+    shares = np.array(ratios) / sum(ratios)
+    assert abs(shares[0] - 0.5) > 0.01
+    prior = [w for r in shares for w in (r * (1 - share), r * share)]
+    np.testing.assert_allclose(list(told["prior"].values()), [*prior, 0.25])
+    np.testing.assert_array_equal(told["targets"].argmax(axis=1), bent.y[indices])
+    few = np.empty((60, 10))
+    for train, test in KFold(5, shuffle=True, random_state=0).split(new):
+        head = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
+        head.fit(new[train], bent.y[indices][train])
+        few[test] = 0
+        few[np.ix_(test, head.classes_)] = head.predict_proba(new[test])
+    np.testing.assert_allclose(told["evidence"]["anchors"], few)
+
+
+def test_evidence_without_labels_is_what_the_head_says(bent, told):
+    """Of the old anchors, none its own; of several heads the geometric mean."""
+    model = vote(bent, voting="soft")
+    old = model.estimators_[0][0].anchors_
+    stitch(model, old, reweight=True)  # the same space
+    names = ("cosine", "euclidean", "chebyshev")
+    logs = np.mean([np.log(told["evidence"][name]) for name in names], axis=0)
+    expected = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(told["targets"], expected)
+
+
+def test_a_metric_is_left_out_at_the_mean_of_the_anchors(bent):
+    """Its columns rest where the old anchors, none its own, have their mean."""
+    model = product_model(bent)
+    anchors = bent.X_b[:900][model[0].anchor_indices_]
+    pool = stitch(model, anchors, reweight=True)
+    relative = model[0].rebase(anchors).transform(bent.X_b)
+    own = np.hstack(
+        [
+            StandardScaler()
+            .fit(function(model[0].anchors_, model[0].anchors_))
+            .transform(without_self(function(model[0].anchors_, model[0].anchors_)))
+            for function in (METRICS[name].function for name in model[0].metrics)
+        ]
+    )
+    relative[:, 100:200] = own.mean(axis=0)[100:200]
+    without = dict(pool.estimators)["without_euclidean"]
+    np.testing.assert_allclose(
+        without.predict_proba(bent.X_b), model[1].predict_proba(relative), atol=1e-6
+    )
+    assert np.abs(own.mean(axis=0)[100:200]).max() > 0.01
 
 
 def test_regressors_are_pooled_too(bent):
