@@ -224,8 +224,12 @@ def test_ridge_is_the_best_of_its_refits(n_samples, n_features):
     assert translator.alpha_ == pytest.approx(alphas[np.argmin(losses)])
     assert alphas[0] < translator.alpha_ < alphas[-1]
     model = Ridge(translator.alpha_).fit(rows, targets)
-    expected = StandardScaler().fit(y).inverse_transform(model.predict(rows))
+    scaler = StandardScaler().fit(y)
+    expected = scaler.inverse_transform(model.predict(rows))
     assert_allclose(translator.transform(X), expected, atol=1e-9)
+    left_out = cross_val_predict(model, rows, targets, cv=n_samples)
+    expected = scaler.inverse_transform(left_out)
+    assert_allclose(translator.left_out_, expected, atol=1e-8)
 
 
 class CentredKernelRidge(KernelRidge):
