@@ -3,3 +3,5 @@
 import os
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+# no windows
+os.environ.setdefault("MPLBACKEND", "Agg")

@@ -16,6 +16,7 @@ MODULES = [
     "skinvariant.diagnosis",
     "skinvariant.metrics",
     "skinvariant.outofcore",
+    "skinvariant.plotting",
     "skinvariant.pooling",
     "skinvariant.stitching",
     "skinvariant.translation",
@@ -110,6 +111,14 @@ def public_names():
             yield f"skinvariant.pooling.Pooled{kind}.{method}"
     for method in ("predict_proba", "predict_log_proba"):
         yield f"skinvariant.pooling.PooledClassifier.{method}"
+    for display, source in (
+        ("AnchorCurveDisplay", "from_report"),
+        ("DiagnosisDisplay", "from_diagnosis"),
+        ("SpaceDisplay", "from_spaces"),
+        ("StitchingDisplay", "from_report"),
+    ):
+        for method in (source, "plot"):
+            yield f"skinvariant.plotting.{display}.{method}"
     yield "skinvariant.RelativeProjector.inverse_transform"
     for method in ("fit", "transform", "predict", "inverse_transform", "score"):
         yield f"skinvariant.translation.SpaceTranslator.{method}"

@@ -1,0 +1,764 @@
+"""Pictures of reports, diagnoses and spaces, drawn by matplotlib.
+
+Each display holds data, and draws them when its `plot` is called.  It needs the extra
+``plot``: ``pip install 'skinvariant[plot]'``.  The pictures fit a column of 3.5 inches
+and can be read in grey.
+"""
+
+from itertools import pairwise
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+
+from skinvariant._projector import RelativeProjector
+from skinvariant._validation import check_number
+
+__all__ = ["AnchorCurveDisplay", "DiagnosisDisplay", "SpaceDisplay", "StitchingDisplay"]
+
+_COLUMN = 3.5  # inches
+_MARKERS = "osD^vPX*<>"
+_DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
+_DARK, _LIGHT = "0.2", "0.75"
+# part of a cell's width that a number may take
+_FILLED = 0.86
+# relative luminance at which black and white have equal contrast (WCAG 2.1)
+_MIDDLE = 0.179
+# classes beyond it are not named
+_MOST_NAMES = 20
+# of an agreement, as `diagnose` compares them
+_DIGITS = 6
+
+
+def _pyplot():
+    """Import what draws, or say how to install it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "skinvariant.plotting needs matplotlib: pip install 'skinvariant[plot]'"
+        ) from error
+    return plt
+
+
+def _is_light(color):
+    """Tell whether black is read better than white on a colour of sRGB."""
+    rgb = np.asarray(color[:3])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return linear @ (0.2126, 0.7152, 0.0722) > _MIDDLE
+
+
+def _overlap(labels):
+    """Tell whether two neighbours of drawn labels overlap, or all but touch."""
+    boxes = [label.get_window_extent().padded(1) for label in labels]
+    return any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
+def _shades(plt, n):
+    """Return dark and less dark colours, apart in grey as well; none is too light."""
+    return plt.get_cmap("cividis")(np.linspace(0, 0.8, n))
+
+
+# --- head by encoder -----------------------------------------------------------
+
+
+class StitchingDisplay:
+    """Scores of every head under every encoder, as a heat map with numbers.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n_spaces, n_spaces)
+        Row i is the head trained on ``spaces[i]``, column j the encoder of
+        ``spaces[j]`` under it.  NaN where there is no score: the cell stays empty.
+    spaces : sequence of str of length n_spaces
+        Names of the spaces.
+    name : str, default=None
+        What the scores are: the title.
+
+    Attributes
+    ----------
+    image_ : matplotlib AxesImage
+        The heat map.
+    texts_ : ndarray of shape (n_spaces, n_spaces), dtype object
+        The numbers in the cells; None where a cell is empty.  Those on the diagonal,
+        where head and encoder agree, are bold.
+    ax_ : matplotlib Axes
+        Where it is drawn.
+    figure_ : matplotlib Figure
+        The figure around it.
+
+    See Also
+    --------
+    skinvariant.stitching.cross_stitch : Measures the scores.
+    StitchingDisplay.from_report : Takes them from a report.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.plotting import StitchingDisplay
+    >>> matrix = np.array([[0.95, 0.88], [np.nan, 0.91]])
+    >>> display = StitchingDisplay(matrix, ["old", "new"], name="accuracy").plot()
+    >>> display.texts_[0, 1].get_text()
+    '0.88'
+    >>> display.texts_[1, 0] is None
+    True
+    """
+
+    def __init__(self, matrix, spaces, *, name=None):
+        self.matrix = matrix
+        self.spaces = spaces
+        self.name = name
+
+    @classmethod
+    def from_report(cls, report, method="stitched", *, n_anchors=None):
+        """Take the scores of a method from a report.
+
+        Parameters
+        ----------
+        report : StitchingReport
+            What `skinvariant.stitching.cross_stitch` returned.
+        method : str, default="stitched"
+            One of the report's methods.
+        n_anchors : int, default=None
+            One of the report's; None: the largest.
+
+        Returns
+        -------
+        StitchingDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        ValueError
+            If the report has no such method or number of anchors.
+        """
+        matrix = report.matrix(method, n_anchors=n_anchors)
+        return cls(matrix, report.spaces, name=f"{method}, {report.scoring}")
+
+    def plot(
+        self, ax=None, *, cmap="cividis", values_format=".2f", vmin=None, vmax=None
+    ):
+        """Draw the heat map.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to; None: a new figure.
+        cmap : str or matplotlib Colormap, default="cividis"
+            Colours.  "Greys" is another one that can be read in grey.
+        values_format : str, default=".2f"
+            Format of the numbers.
+        vmin, vmax : float, default=None
+            Scores of the first and the last colour; None: the lowest and the highest
+            one.  Give both to compare pictures.
+
+        Returns
+        -------
+        StitchingDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        plt = _pyplot()
+        if ax is None:
+            size = _COLUMN, _COLUMN
+            _, ax = plt.subplots(figsize=size, layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        matrix = np.ma.masked_invalid(np.asarray(self.matrix, dtype=float))
+        self.image_ = ax.imshow(matrix, cmap=cmap, vmin=vmin, vmax=vmax)
+        self.texts_ = np.full(matrix.shape, None, dtype=object)
+        for i, j in np.argwhere(~np.ma.getmaskarray(matrix)):
+            light = _is_light(self.image_.cmap(self.image_.norm(matrix[i, j])))
+            self.texts_[i, j] = ax.text(
+                j,
+                i,
+                format(matrix[i, j], values_format),
+                color="black" if light else "white",
+                weight="bold" if i == j else "normal",
+                ha="center",
+                va="center",
+            )
+        ax.set_xlabel("encoder under it")
+        ax.set_ylabel("head trained on")
+        ax.tick_params(length=0, labelsize="small")
+        places = range(len(self.spaces))
+        ax.set_xticks(places, self.spaces)
+        ax.set_yticks(places, self.spaces)
+        if self.name is not None:
+            ax.set_title(self.name, fontsize="medium")
+        self._fit()
+        return self
+
+    def _fit(self):
+        """Turn labels that overlap, and make texts as small as cells ask for."""
+        ax, draw = self.ax_, self.figure_.draw_without_rendering
+        points = 72 / self.figure_.dpi
+        draw()
+        if _overlap(ax.get_xticklabels()):
+            ax.tick_params(axis="x", labelrotation=90)
+            draw()
+        cell = ax.get_window_extent().width / len(self.spaces)
+        labels = ax.get_xticklabels() + ax.get_yticklabels()
+        # a line of text is about 1.2 times as high as its font
+        size = min(labels[0].get_size(), cell * points / 1.3)
+        ax.tick_params(labelsize=size)
+        draw()
+        texts = [text for text in self.texts_.flat if text is not None]
+        widest = max((text.get_window_extent().width for text in texts), default=0)
+        cell = ax.get_window_extent().width / len(self.spaces)
+        if widest > _FILLED * cell:
+            for text in texts:
+                text.set_size(text.get_size() * _FILLED * cell / widest)
+
+
+# --- score by number of anchors ------------------------------------------------
+
+
+class AnchorCurveDisplay:
+    """Scores against the number of anchors, with intervals as bands.
+
+    Parameters
+    ----------
+    n_anchors : sequence of int of length n_counts
+        Numbers of anchors, ascending.
+    scores, low, high : ndarray of shape (n_methods, n_counts)
+        Scores and the ends of their intervals; NaN where there is none.
+    methods : sequence of str of length n_methods
+        Names of the lines.
+    score_name : str, default="score"
+        What the scores are.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D of length n_methods
+        The lines, each with a dash, a marker and a shade of its own.
+    bands_ : list of matplotlib PolyCollection of length n_methods
+        The intervals.
+    ax_ : matplotlib Axes
+        Where it is drawn.
+    figure_ : matplotlib Figure
+        The figure around it.
+
+    See Also
+    --------
+    skinvariant.stitching.cross_stitch : Measures for several numbers of anchors.
+    AnchorCurveDisplay.from_report : Takes the scores from a report.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.plotting import AnchorCurveDisplay
+    >>> scores = np.array([[0.7, 0.9], [0.75, 0.8]])
+    >>> display = AnchorCurveDisplay(
+    ...     [10, 100], scores, scores - 0.02, scores + 0.02,
+    ...     methods=["stitched", "translate_orthogonal"], score_name="accuracy")
+    >>> display.plot().lines_[0].get_ydata().tolist()
+    [0.7, 0.9]
+    """
+
+    def __init__(self, n_anchors, scores, low, high, *, methods, score_name="score"):
+        self.n_anchors = n_anchors
+        self.scores = scores
+        self.low = low
+        self.high = high
+        self.methods = methods
+        self.score_name = score_name
+
+    @classmethod
+    def from_report(cls, report, methods=None, *, pair=None, confidence=0.95):
+        """Take scores and intervals from a report.
+
+        Parameters
+        ----------
+        report : StitchingReport
+            What `skinvariant.stitching.cross_stitch` returned for several
+            `n_anchors`.
+        methods : sequence of str, default=None
+            Some of the report's methods.  None: "own", "stitched" and each baseline
+            that is the best one for some number of anchors.
+        pair : tuple of (str, str), default=None
+            Names of the head's and the encoder's space; None: the mean of all pairs
+            of two different ones.
+        confidence : float in (0, 1), default=0.95
+            How often such an interval holds the true value.
+
+        Returns
+        -------
+        AnchorCurveDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is not as documented.
+        """
+        if isinstance(methods, str):
+            raise TypeError(f"methods must be a sequence of names; got {methods!r}")
+        counts = report.n_anchors
+        if methods is None:
+            best = [report.best_baseline(n_anchors=count) for count in counts]
+            chosen = {"own", "stitched", *best}
+            methods = [method for method in report.methods if method in chosen]
+        methods = list(methods)
+        if not methods:
+            raise ValueError("methods must name at least one method; got []")
+        how = {"pair": pair, "confidence": confidence}
+        intervals = [
+            [report.interval(method, n_anchors=count, **how) for count in counts]
+            for method in methods
+        ]
+        scores, low, high = np.moveaxis(np.array(intervals), -1, 0)
+        return cls(
+            counts, scores, low, high, methods=methods, score_name=report.scoring
+        )
+
+    def plot(self, ax=None):
+        """Draw the lines and bands.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to; None: a new figure.
+
+        Returns
+        -------
+        AnchorCurveDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        plt = _pyplot()
+        if ax is None:
+            size = _COLUMN, 3.2
+            _, ax = plt.subplots(figsize=size, layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        self.lines_, self.bands_ = [], []
+        ax.set_xscale("log")
+        shades = _shades(plt, len(self.methods))
+        for i, (method, color) in enumerate(zip(self.methods, shades, strict=True)):
+            (line,) = ax.plot(
+                self.n_anchors,
+                self.scores[i],
+                color=color,
+                linestyle=_DASHES[i % len(_DASHES)],
+                marker=_MARKERS[i % len(_MARKERS)],
+                markersize=4,
+                linewidth=1.2,
+                label=method,
+            )
+            band = ax.fill_between(
+                self.n_anchors,
+                self.low[i],
+                self.high[i],
+                color=color,
+                alpha=0.15,
+                linewidth=0,
+            )
+            self.lines_.append(line)
+            self.bands_.append(band)
+        ax.set_xlabel("anchors")
+        ax.set_ylabel(self.score_name)
+        ax.minorticks_off()
+        ax.set_xticks(self.n_anchors, self.n_anchors)
+        ax.tick_params(labelsize="small")
+        ax.legend(  # above the axes, where it covers nothing
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=2,
+            fontsize="x-small",
+            handlelength=3.5,
+            frameon=False,
+        )
+        self.figure_.draw_without_rendering()
+        if _overlap(ax.get_xticklabels()):
+            ax.tick_params(axis="x", labelrotation=90)
+        return self
+
+
+# --- diagnosis -----------------------------------------------------------------
+
+
+def _word(option):
+    """Write an option of a choice: a metric, pre or post."""
+    if option is None:
+        return "–"  # noqa: RUF001
+    if isinstance(option, tuple):
+        return " × ".join(map(_word, option))  # noqa: RUF001
+    return getattr(option, "__name__", str(option))
+
+
+def _in_lines(name, width=26):
+    """Write the name of a class of transformations, broken where it is long."""
+    lines = [""]
+    for part in name.replace("_", " ").replace("+", " + |").split("|"):
+        if lines[-1] and len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.strip() for line in lines)
+
+
+def _draw_bars(ax, labels, values, marked, title):
+    """Draw horizontal bars from the top, a dark one among light ones, and values."""
+    places = np.arange(len(values))
+    colors = np.where(places == marked, _DARK, _LIGHT)
+    bars = ax.barh(places, values, color=colors, height=0.7)
+    ax.set_yticks(places, labels, fontsize="x-small", linespacing=0.9)
+    for place, value in zip(places, values, strict=True):
+        ax.annotate(  # beside the axes, in a column: a bar may be as long as they are
+            f"{value:.2f}",
+            (1, place),
+            xytext=(3, 0),
+            xycoords=ax.get_yaxis_transform(),
+            textcoords="offset points",
+            fontsize="x-small",
+            weight="bold" if place == marked else "normal",
+            va="center",
+        )
+    if marked is not None:
+        ax.get_yticklabels()[marked].set_weight("bold")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(len(values) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="x", labelsize="x-small")
+    ax.set_title(title, fontsize="small", loc="right")
+    ax.spines[["top", "right"]].set_visible(False)
+    return bars
+
+
+class DiagnosisDisplay:
+    """What explains the second space, and which relative spaces agree, as bars.
+
+    Parameters
+    ----------
+    transformations : dict of str to float
+        How much the best map of each class explains.  NaN is left out; of what is
+        less than 0 the number tells, there is no bar.
+    transformation : str
+        The class to mark.
+    agreement : dict of tuple to float
+        By ``(metric, pre, post)``, how well relative spaces agree.
+    recommended : tuple
+        The key of `agreement` to mark.
+
+    Attributes
+    ----------
+    bars_ : tuple of two matplotlib BarContainer
+        The bars of the classes and of the choices; the marked ones are dark.
+    axes_ : ndarray of shape (2,), dtype object
+        Where they are drawn.
+    figure_ : matplotlib Figure
+        The figure around it.
+
+    See Also
+    --------
+    skinvariant.diagnosis.diagnose : Makes a diagnosis.
+    DiagnosisDisplay.from_diagnosis : Takes the data from one.
+
+    Examples
+    --------
+    >>> from skinvariant.plotting import DiagnosisDisplay
+    >>> display = DiagnosisDisplay(
+    ...     {"none": 0.2, "orthogonal": 1.0}, "orthogonal",
+    ...     {("cosine", None, None): 0.9, ("manhattan", None, None): 0.5},
+    ...     ("cosine", None, None))
+    >>> [float(bar.get_width()) for bar in display.plot().bars_[0]]
+    [0.2, 1.0]
+    """
+
+    def __init__(self, transformations, transformation, agreement, recommended):
+        self.transformations = transformations
+        self.transformation = transformation
+        self.agreement = agreement
+        self.recommended = recommended
+
+    @classmethod
+    def from_diagnosis(cls, diagnosis):
+        """Take the data from a diagnosis.
+
+        Parameters
+        ----------
+        diagnosis : Diagnosis
+            What `skinvariant.diagnosis.diagnose` returned.
+
+        Returns
+        -------
+        DiagnosisDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        ValueError
+            If the recommended choice is not one of those in `agreement`.
+        """
+        best = diagnosis.recommended
+        for metric, pre, post in diagnosis.agreement:
+            metrics = metric if isinstance(metric, tuple) else (metric,)
+            if (metrics, pre, post) == (best.metrics, best.pre, best.post):
+                choice = metric, pre, post
+                break
+        else:
+            raise ValueError(
+                "the choice that diagnosis.recommended makes must be in "
+                f"diagnosis.agreement; got {best!r}"
+            )
+        return cls(
+            diagnosis.transformations,
+            diagnosis.transformation,
+            diagnosis.agreement,
+            choice,
+        )
+
+    def plot(self, axes=None, *, n_choices=12):
+        """Draw the bars.
+
+        Parameters
+        ----------
+        axes : sequence of two matplotlib Axes, default=None
+            Where to; None: a new figure.
+        n_choices : int, default=12
+            How many choices at most, the best ones.
+
+        Returns
+        -------
+        DiagnosisDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError, TypeError
+            If `n_choices` is not a positive integer.
+        """
+        check_number("n_choices", n_choices, Integral, 1)
+        plt = _pyplot()
+        classes = [k for k, value in self.transformations.items() if value == value]
+        choices = sorted(  # of equals, the recommended one first
+            self.agreement,
+            key=lambda k: (-round(self.agreement[k], _DIGITS), k != self.recommended),
+        )[:n_choices]
+        if axes is None:
+            heights = np.array([len(classes), len(choices)]) + 3
+            _, axes = plt.subplots(
+                2,
+                figsize=(_COLUMN, 0.18 * heights.sum()),
+                layout="constrained",
+                height_ratios=heights,
+            )
+        self.axes_ = np.ravel(np.asarray(axes, dtype=object))
+        self.figure_ = self.axes_[0].figure
+        where = {name: place for place, name in enumerate(classes)}
+        above = _draw_bars(
+            self.axes_[0],
+            [_in_lines(name) for name in classes],
+            [self.transformations[name] for name in classes],
+            where.get(self.transformation),
+            "explained by the best map of a class",
+        )
+        where = {choice: place for place, choice in enumerate(choices)}
+        below = _draw_bars(
+            self.axes_[1],
+            [", ".join(map(_word, choice)) for choice in choices],
+            [self.agreement[choice] for choice in choices],
+            where.get(self.recommended),
+            "agreement of metric, pre, post",
+        )
+        self.bars_ = above, below
+        return self
+
+
+# --- two spaces ----------------------------------------------------------------
+
+
+def _plane(X_a, X_b):
+    """Return both spaces in the plane where the first one spreads most.
+
+    Parameters
+    ----------
+    X_a, X_b : ndarray of shape (n_samples, n_features)
+        Spaces.  If their widths differ, each has a plane of its own.
+
+    Returns
+    -------
+    tuple of two ndarray of shape (n_samples, 2)
+        Coordinates.
+    """
+    pca = PCA(2, svd_solver="full").fit(X_a)
+    own = pca if X_a.shape[1] == X_b.shape[1] else clone(pca).fit(X_b)
+    return pca.transform(X_a), own.transform(X_b)
+
+
+class SpaceDisplay:
+    """The same samples in two spaces, absolute above and relative below.
+
+    Parameters
+    ----------
+    absolute : tuple of two ndarray of shape (n_samples, 2)
+        Rows of the first and of the second space in the plane.
+    relative : tuple of two ndarray of shape (n_samples, 2)
+        Their relative rows in the plane.  Both are drawn at one scale.
+    y : array-like of shape (n_samples,), default=None
+        Classes, for shades and markers.
+    names : tuple of (str, str), default=("A", "B")
+        Names of the spaces.
+
+    Attributes
+    ----------
+    points_ : ndarray of shape (2, 2), dtype object
+        For each panel, a list of matplotlib PathCollection, one for each class.
+    axes_ : ndarray of shape (2, 2), dtype object
+        Where they are drawn.
+    figure_ : matplotlib Figure
+        The figure around it.
+
+    See Also
+    --------
+    SpaceDisplay.from_spaces : Computes the rows in the plane.
+
+    Examples
+    --------
+    A rotation moves everything, and the cosines to anchors nowhere:
+
+    >>> import numpy as np
+    >>> from skinvariant.datasets import make_related_spaces
+    >>> from skinvariant.plotting import SpaceDisplay
+    >>> spaces = make_related_spaces(transformation="orthogonal", random_state=0)
+    >>> display = SpaceDisplay.from_spaces(spaces.X_a, spaces.X_b, spaces.y)
+    >>> bool(np.allclose(*display.absolute)), bool(np.allclose(*display.relative))
+    (False, True)
+    >>> len(display.plot().points_[0, 0])
+    3
+    """
+
+    def __init__(self, absolute, relative, *, y=None, names=("A", "B")):
+        self.absolute = absolute
+        self.relative = relative
+        self.y = y
+        self.names = names
+
+    @classmethod
+    def from_spaces(cls, X_a, X_b, y=None, *, projector=None, names=("A", "B")):
+        """Compute the rows in the plane, by principal component analysis.
+
+        It is fitted on the first space and applied to both; to absolute rows of
+        different width, each has its own.
+
+        Parameters
+        ----------
+        X_a : array-like of shape (n_samples, n_features_a)
+            Rows of the first space, from which the anchors are chosen.
+        X_b : array-like of shape (n_samples, n_features_b)
+            The same samples, in the same order, in the second space.
+        y : array-like of shape (n_samples,), default=None
+            Classes.
+        projector : RelativeProjector or InvariantAggregator, default=None
+            What makes the relative spaces; a clone of it is fitted on `X_a` and
+            rebased on the same anchors of `X_b`.  None: cosine after centring, with
+            300 anchors if there are so many rows.
+        names : tuple of (str, str), default=("A", "B")
+            Names of the spaces.
+
+        Returns
+        -------
+        SpaceDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        ValueError
+            If the numbers of rows differ, or a space is less than two wide.
+        """
+        X_a, X_b = (
+            check_array(X, dtype=[np.float64, np.float32], ensure_min_features=2)
+            for X in (X_a, X_b)
+        )
+        check_consistent_length(X_a, X_b, y)
+        if projector is None:
+            projector = RelativeProjector(
+                min(300, len(X_a)), pre="center", random_state=0
+            )
+        own = clone(projector).fit(X_a, y)
+        other = own.rebase(X_b[own.anchor_indices_])
+        absolute = _plane(X_a, X_b)
+        relative = _plane(own.transform(X_a), other.transform(X_b))
+        return cls(absolute, relative, y=y, names=names)
+
+    def plot(self, axes=None, *, point_size=6):
+        """Draw the four panels.
+
+        Parameters
+        ----------
+        axes : array-like of matplotlib Axes of shape (2, 2), default=None
+            Where to; None: a new figure.
+        point_size : float, default=6
+            Area of a point, in square points.
+
+        Returns
+        -------
+        SpaceDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        plt = _pyplot()
+        if axes is None:
+            size = _COLUMN, _COLUMN + 0.4
+            _, axes = plt.subplots(2, 2, figsize=size, layout="constrained")
+        self.axes_ = np.asarray(axes, dtype=object).reshape(2, 2)
+        self.figure_ = self.axes_[0, 0].figure
+        self.points_ = np.empty((2, 2), dtype=object)
+        panels = np.ndenumerate(self.axes_)
+        for (i, j), ax in panels:
+            X = np.asarray((self.absolute, self.relative)[i][j])
+            self.points_[i, j] = self._scatter(plt, ax, X, point_size)
+            kind = ("absolute", "relative")[i]
+            ax.set_title(f"{self.names[j]}, {kind}", fontsize="small")
+            ax.tick_params(labelsize="xx-small", length=2)
+        ends = np.concatenate(self.relative)
+        low, high = ends.min(axis=0), ends.max(axis=0)
+        margin = 0.05 * np.maximum(high - low, np.finfo(float).eps)
+        for ax in self.axes_[1]:  # one scale: where they coincide, it is seen
+            ax.set_xlim(low[0] - margin[0], high[0] + margin[0])
+            ax.set_ylim(low[1] - margin[1], high[1] + margin[1])
+        handles = self.points_[0, 0]
+        if 1 < len(handles) <= _MOST_NAMES:
+            outside = "outside " if self.figure_.get_layout_engine() else ""
+            self.figure_.legend(
+                handles=handles,
+                loc=f"{outside}lower center",
+                ncols=min(5, len(handles)),
+                fontsize="x-small",
+                markerscale=1.5,
+                handletextpad=0.2,
+                frameon=False,
+            )
+        return self
+
+    def _scatter(self, plt, ax, X, size):
+        """Draw the points of one panel, class by class."""
+        y = np.zeros(len(X)) if self.y is None else column_or_1d(self.y)
+        classes = np.unique(y)
+        return [
+            ax.scatter(
+                *X[y == name].T,
+                s=size,
+                color=color,
+                marker=_MARKERS[k % len(_MARKERS)],
+                linewidths=0,
+                label=str(name),
+            )
+            for k, (name, color) in enumerate(
+                zip(classes, _shades(plt, len(classes)), strict=True)
+            )
+        ]
