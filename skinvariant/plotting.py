@@ -23,7 +23,7 @@ _MARKERS = "osD^vPX*<>"
 _DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 _DARK, _LIGHT = "0.2", "0.75"
 # part of a cell's width that a number may take
-_FILLED = 0.86
+_FILLED = 0.92
 # relative luminance at which black and white have equal contrast (WCAG 2.1)
 _MIDDLE = 0.179
 # classes beyond it are not named
@@ -167,7 +167,7 @@ class StitchingDisplay:
         plt = _pyplot()
         if ax is None:
             size = _COLUMN, _COLUMN
-            _, ax = plt.subplots(figsize=size, layout="constrained")
+            _, ax = plt.subplots(figsize=size, layout="compressed")
         self.ax_, self.figure_ = ax, ax.figure
         matrix = np.ma.masked_invalid(np.asarray(self.matrix, dtype=float))
         self.image_ = ax.imshow(matrix, cmap=cmap, vmin=vmin, vmax=vmax)
@@ -185,7 +185,7 @@ class StitchingDisplay:
             )
         ax.set_xlabel("encoder under it")
         ax.set_ylabel("head trained on")
-        ax.tick_params(length=0, labelsize="small")
+        ax.tick_params(length=0, labelsize="x-small")
         places = range(len(self.spaces))
         ax.set_xticks(places, self.spaces)
         ax.set_yticks(places, self.spaces)
@@ -390,12 +390,12 @@ def _word(option):
     """Write an option of a choice: a metric, pre or post."""
     if option is None:
         return "–"  # noqa: RUF001
-    if isinstance(option, tuple):
-        return " × ".join(map(_word, option))  # noqa: RUF001
+    if isinstance(option, tuple):  # a product, whose metrics are many
+        return "×".join(_word(part)[:3] for part in option)  # noqa: RUF001
     return getattr(option, "__name__", str(option))
 
 
-def _in_lines(name, width=26):
+def _in_lines(name, width=32):
     """Write the name of a class of transformations, broken where it is long."""
     lines = [""]
     for part in name.replace("_", " ").replace("+", " + |").split("|"):
@@ -410,7 +410,7 @@ def _draw_bars(ax, labels, values, marked, title):
     places = np.arange(len(values))
     colors = np.where(places == marked, _DARK, _LIGHT)
     bars = ax.barh(places, values, color=colors, height=0.7)
-    ax.set_yticks(places, labels, fontsize="x-small", linespacing=0.9)
+    ax.set_yticks(places, labels, fontsize="xx-small", linespacing=0.9)
     for place, value in zip(places, values, strict=True):
         ax.annotate(  # beside the axes, in a column: a bar may be as long as they are
             f"{value:.2f}",
@@ -549,7 +549,7 @@ class DiagnosisDisplay:
             heights = np.array([len(classes), len(choices)]) + 3
             _, axes = plt.subplots(
                 2,
-                figsize=(_COLUMN, 0.18 * heights.sum()),
+                figsize=(_COLUMN, 0.19 * heights.sum()),
                 layout="constrained",
                 height_ratios=heights,
             )
@@ -691,14 +691,14 @@ class SpaceDisplay:
         relative = _plane(own.transform(X_a), other.transform(X_b))
         return cls(absolute, relative, y=y, names=names)
 
-    def plot(self, axes=None, *, point_size=6):
+    def plot(self, axes=None, *, point_size=8):
         """Draw the four panels.
 
         Parameters
         ----------
         axes : array-like of matplotlib Axes of shape (2, 2), default=None
             Where to; None: a new figure.
-        point_size : float, default=6
+        point_size : float, default=8
             Area of a point, in square points.
 
         Returns

@@ -1,0 +1,46 @@
+"""
+The same samples in two spaces
+==============================
+
+Two encoders that learned the same thing put it in different places.  One look at both
+spaces shows it; one look at the relative spaces shows what is common.
+"""
+
+# %%
+# Two networks, trained on the same digits from different seeds, and the hidden layers
+# of both.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
+
+from skinvariant import RelativeProjector
+from skinvariant.plotting import SpaceDisplay
+
+threadpool_limits(1)  # the matrices are small: more threads would wait for each other
+X, y = load_digits(n_class=5, return_X_y=True)
+X = X / 16
+
+
+def hidden_layer(seed):
+    """Train a network, and look at its hidden layer."""
+    network = MLPClassifier((64,), tol=1e-3, n_iter_no_change=3, random_state=seed)
+    network.fit(X, y)
+    return np.maximum(X @ network.coefs_[0] + network.intercepts_[0], 0)
+
+
+old, new = hidden_layer(0), hidden_layer(1)
+
+# %%
+# Above are the spaces themselves, below the relative ones, under centred cosines with
+# 100 anchors.  Below, both are seen along the same two directions, those of the first:
+# what coincides there is what a head can use.
+
+projector = RelativeProjector(100, pre="center", post="standardize", random_state=0)
+display = SpaceDisplay.from_spaces(
+    old, new, y, projector=projector, names=("seed 0", "seed 1")
+)
+display.plot()
+plt.show()

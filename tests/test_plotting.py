@@ -1,0 +1,210 @@
+"""Displays: what is drawn equals the data, and can be read."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import make_pipeline
+
+from skinvariant import RelativeProjector
+from skinvariant.datasets import make_related_spaces
+from skinvariant.plotting import (
+    AnchorCurveDisplay,
+    DiagnosisDisplay,
+    SpaceDisplay,
+    StitchingDisplay,
+)
+from skinvariant.stitching import StitchingReport, cross_stitch
+
+plt = pytest.importorskip("matplotlib.pyplot")
+colors = pytest.importorskip("matplotlib.colors")
+container = pytest.importorskip("matplotlib.container")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    """No test leaves a figure open."""
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two spaces, by an affine map."""
+    return make_related_spaces(
+        120, 6, transformation="affine", noise=0.1, n_classes=4, random_state=0
+    )
+
+
+@pytest.fixture(scope="module")
+def report(pair):
+    """A measured report of three numbers of anchors."""
+    spaces = {
+        "old": (pair.X_a[:80], pair.X_a[80:]),
+        "new": (pair.X_b[:80], pair.X_b[80:]),
+    }
+    return cross_stitch(
+        make_pipeline(RelativeProjector(), RidgeClassifier()),
+        spaces,
+        (pair.y[:80], pair.y[80:]),
+        baselines=["majority", "absolute", "translate_orthogonal", "translate_affine"],
+        n_anchors=[5, 10, 40],
+        n_seeds=2,
+        n_resamples=10,
+        random_state=0,
+    )
+
+
+def made_report(by_method, counts=(10, 100)):
+    """A report in which a method has one score for each number of anchors."""
+    scores = np.array(list(by_method.values()), dtype=float)
+    scores = np.tile(scores[:, :, None, None, None], (1, 1, 1, 2, 2))
+    return StitchingReport(
+        spaces=("old", "new"),
+        methods=tuple(by_method),
+        n_anchors=counts,
+        scoring="accuracy",
+        scores=scores,
+        resampled=np.empty((len(by_method), len(counts), 0, 2, 2)),
+    )
+
+
+def boxes_of(labels):
+    """The boxes around drawn texts."""
+    labels[0].figure.draw_without_rendering()
+    return [label.get_window_extent() for label in labels if label.get_text()]
+
+
+def n_overlaps(labels):
+    """How many pairs of texts overlap."""
+    boxes = boxes_of(labels)
+    return sum(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_importing_does_not_load_matplotlib():
+    """Who draws nothing needs no matplotlib."""
+    code = "import sys, skinvariant.plotting; print('matplotlib' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "display",
+    [
+        StitchingDisplay(np.eye(2), ["a", "b"]),
+        AnchorCurveDisplay([1, 2], [[1, 2]], [[0, 1]], [[2, 3]], methods=["own"]),
+        DiagnosisDisplay({"none": 1.0}, "none", {(1, 2, 3): 1.0}, (1, 2, 3)),
+        SpaceDisplay((np.eye(2),) * 2, (np.eye(2),) * 2),
+    ],
+    ids=lambda display: type(display).__name__,
+)
+def test_without_matplotlib_it_is_said_how_to_install_it(monkeypatch, display):
+    """The message is a command."""
+    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install 'skinvariant\[plot\]'"):
+        display.plot()
+
+
+# --- head by encoder -----------------------------------------------------------
+
+
+def test_cells_say_what_the_matrix_holds():
+    """Row by row; an own score is bold, and NaN neither text nor colour."""
+    matrix = np.array([[0.9, 0.123, np.nan], [0.5, 0.8, 0.4], [0.3, 0.2, 0.7]])
+    display = StitchingDisplay(matrix, ["a", "b", "c"], name="accuracy")
+    assert display.plot(values_format=".3f") is display
+    for (i, j), value in np.ndenumerate(matrix):
+        text = display.texts_[i, j]
+        if np.isnan(value):
+            assert text is None
+            continue
+        assert text.get_text() == f"{value:.3f}"
+        assert text.get_position() == (j, i)
+        assert (text.get_weight() == "bold") == (i == j)
+    drawn = display.image_.get_array()
+    np.testing.assert_array_equal(drawn.mask, np.isnan(matrix))
+    np.testing.assert_array_equal(drawn.filled(np.nan), matrix)
+    assert display.ax_.get_title() == "accuracy"
+    assert [x.get_text() for x in display.ax_.get_xticklabels()] == ["a", "b", "c"]
+    assert [x.get_text() for x in display.ax_.get_yticklabels()] == ["a", "b", "c"]
+    assert display.ax_.get_ylabel() == "head trained on"
+
+
+@pytest.mark.parametrize("cmap", ["cividis", "Greys", "viridis"])
+def test_numbers_stand_out_from_their_cells(cmap):
+    """Contrast of at least 4.5, what WCAG asks for, by matplotlib's own colours."""
+    matrix = np.linspace(0, 1, 36).reshape(6, 6)
+    display = StitchingDisplay(matrix, list("abcdef")).plot(cmap=cmap)
+
+    def luminance(color):
+        rgb = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+               for c in colors.to_rgb(color)]  # fmt: skip
+        return 0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2]
+
+    for (i, j), value in np.ndenumerate(matrix):
+        cell = luminance(plt.get_cmap(cmap)(value))
+        text = luminance(display.texts_[i, j].get_color())
+        low, high = sorted([cell, text])
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_labels_and_numbers_do_not_overlap(n):
+    """Not with twelve encoders of long names in a column, either."""
+    names = [f"encoder, seed {i}" for i in range(n)]
+    matrix = np.random.default_rng(0).uniform(-1, 1, (n, n))
+    display = StitchingDisplay(matrix, names).plot()
+    assert display.figure_.get_figwidth() == 3.5
+    for labels in (display.ax_.get_xticklabels(), display.ax_.get_yticklabels()):
+        assert n_overlaps(labels) == 0
+    assert n_overlaps(list(display.texts_.flat)) == 0
+    page = display.figure_.bbox
+    around = display.ax_.get_tightbbox()
+    assert around.x0 >= page.x0
+    assert around.y0 >= page.y0
+    assert around.x1 <= page.x1
+    assert around.y1 <= page.y1
+    assert min(text.get_size() for text in display.texts_.flat) >= 3.5
+
+
+def test_short_labels_are_not_turned():
+    """Only those that would overlap."""
+    display = StitchingDisplay(np.eye(3), ["a", "b", "c"]).plot()
+    assert display.ax_.get_xticklabels()[0].get_rotation() == 0
+    display = StitchingDisplay(np.eye(3), ["a long name " * 2] * 3).plot()
+    assert display.ax_.get_xticklabels()[0].get_rotation() == 90
+
+
+def test_a_matrix_of_nothing_is_drawn_empty():
+    """No warning, no number."""
+    display = StitchingDisplay(np.full((2, 2), np.nan), ["a", "b"]).plot()
+    assert not display.texts_.any()
+
+
+def test_scores_are_those_of_the_report(report):
+    """Of the method and the number of anchors asked for."""
+    display = StitchingDisplay.from_report(report, "absolute", n_anchors=10)
+    np.testing.assert_array_equal(
+        display.matrix, report.matrix("absolute", n_anchors=10)
+    )
+    assert display.spaces == ("old", "new")
+    assert display.name == "absolute, accuracy"
+    default = StitchingDisplay.from_report(report)
+    np.testing.assert_array_equal(
+        default.matrix, report.matrix("stitched", n_anchors=40)
+    )
+    with pytest.raises(ValueError, match="method must be one of"):
+        StitchingDisplay.from_report(report, "magic")
+
+
+def test_limits_of_colours_are_taken():
+    """So that two pictures can be compared."""
+    display = StitchingDisplay(np.eye(2), ["a", "b"]).plot(vmin=-1, vmax=3)
+    assert display.image_.get_clim() == (-1, 3)
