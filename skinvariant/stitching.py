@@ -343,8 +343,7 @@ def _doubt(steps, anchors):
     if old is None or old.shape[0] < _FEWEST_TO_DOUBT:
         return
     few = slice(0, _MOST_TO_DOUBT)  # enough to tell, and quick
-    old, new = (_plain(anchors)[few] for anchors in (old, anchors))
-    correlation, p_value = mantel_test(old, new)
+    correlation, p_value = mantel_test(_plain(old, few), _plain(anchors, few))
     if p_value > _DOUBT:
         warnings.warn(
             "the new anchors do not look like the old ones: the cosines between them "
@@ -355,9 +354,9 @@ def _doubt(steps, anchors):
         )
 
 
-def _plain(anchors):
+def _plain(anchors, rows=slice(None)):
     """Return anchors of any library as a dense array."""
-    anchors = to_numpy(in_memory(anchors))
+    anchors = to_numpy(in_memory(anchors))[rows]
     return anchors.toarray() if issparse(anchors) else anchors
 
 
@@ -368,7 +367,7 @@ def _reweighted(model, steps, anchors, y):
     """Pool all ways to use a model in a new space, weighed by what the anchors tell."""
     voters = _voters(model)
     method = _method(voters)
-    _check_steps(steps)
+    _check_steps(steps, voters)
     old, new = _plain(steps[0].anchors_), _plain(anchors)
     translator = SpaceTranslator("kernel").fit(new, old)
     shares = _shares(steps, anchors)
@@ -423,9 +422,15 @@ def _shares(steps, anchors):
 
 def _voters(model):
     """Return the models that vote, by name; a model alone has no name."""
-    while isinstance(model, FrozenEstimator) or hasattr(model, "best_estimator_"):
-        frozen = isinstance(model, FrozenEstimator)
-        model = model.estimator if frozen else model.best_estimator_
+    while True:
+        if isinstance(model, FrozenEstimator):
+            model = model.estimator
+        elif hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        elif isinstance(model, Pipeline) and _votes(model.steps[-1][1]):
+            model = model.steps[-1][1]  # what is before it is left behind
+        else:
+            break
     if not _votes(model):
         return [("", model)]
     voters = []
@@ -455,8 +460,13 @@ def _method(voters):
     return method
 
 
-def _check_steps(steps):
+def _check_steps(steps, voters):
     """Refuse projecting steps whose anchors tell too little, or different things."""
+    if len(steps) != len(voters):
+        raise TypeError(
+            "reweight=True takes a vote as the whole model or as the last step of a "
+            f"Pipeline; got {len(steps)} projecting steps in {voters[0][1]!r}"
+        )
     for step in steps:
         if not hasattr(step, "_apart"):
             raise TypeError(

@@ -647,6 +647,26 @@ def test_reweighting_behind_an_encoder(bent):
     )
 
 
+def test_a_vote_behind_an_encoder(bent):
+    """As the last step of a pipeline; anywhere else it is refused."""
+    raw = np.arange(1797)[:, None]
+    encode_a, encode_b = (
+        FunctionTransformer(lambda rows, X=X: X[rows[:, 0]])
+        for X in (bent.X_a, bent.X_b)
+    )
+    model = make_pipeline(encode_a, vote(bent, voting="soft"))
+    model.fit(raw[:900], bent.y[:900])
+    indices = model[-1].estimators_[0][0].anchor_indices_
+    whole = stitch(model, raw[indices], encoder=encode_b, reweight=True)
+    inner = stitch(model[-1], bent.X_b[indices], reweight=True)
+    np.testing.assert_array_equal(whole[-1].weights_, inner.weights_)
+    search = GridSearchCV(model[-1], {"weights": [None]}, cv=2)
+    votes = VotingClassifier([("search", search)]).fit(bent.X_a[:900], bent.y[:900])
+    fitted = votes.estimators_[0].best_estimator_.estimators_[0][0]
+    with pytest.raises(TypeError, match="3 projecting steps"):
+        stitch(votes, bent.X_b[fitted.anchor_indices_], reweight=True)
+
+
 def test_labels_that_miss_a_class(bent):
     """The model on the labelled anchors knows fewer classes than the head."""
     model = product_model(bent)
