@@ -614,24 +614,25 @@ def _can_be_undone(step):
 
 def _has_inverse(projector):
     """Whether metric, pre and post can be undone; for `available_if`, or why not."""
-    try:
+    if hasattr(projector, "anchors_"):  # as it was fitted, whatever is set by now
+        metric, _ = projector._fitted_pairs()[0]
+        steps = {"pre": projector.pre_, "post": projector.post_}
+    else:
         metric = get_metric(projector.metric)
         steps = {
             "pre": _transformer("pre", projector.pre, _PRE),
             "post": _transformer("post", projector.post, _POST),
         }
-    except (TypeError, ValueError) as error:
-        raise AttributeError(f"inverse_transform is not there: {error}") from error
     if metric.name not in _INVERSES or METRICS.get(metric.name) is not metric:
         raise AttributeError(
             f"inverse_transform needs a metric of {sorted(_INVERSES)}; got "
-            f"{projector.metric!r}"
+            f"{metric.name!r}"
         )
     for name, step in steps.items():
         if not _can_be_undone(step):
             raise AttributeError(
                 f"inverse_transform needs {name} to be None, 'standardize' or a "
-                f"transformer with an inverse; got {getattr(projector, name)!r}"
+                f"transformer with an inverse; got {step!r}"
             )
     return True
 

@@ -956,8 +956,8 @@ def test_the_way_back_from_sparse_anchors(X):
         ({"metric": np.dot}, "needs a metric of"),
         ({"metric": Metric("inner", np.dot)}, "needs a metric of"),
         ({"metric": "nonsense"}, "metric must be one of"),
-        ({"post": "layer"}, "needs post to be None, 'standardize' or .*got 'layer'"),
-        ({"post": "l2"}, "needs post to be .*got 'l2'"),
+        ({"post": "layer"}, "needs post to be None, .*layer_normalize"),
+        ({"post": "l2"}, "needs post to be .*l2_normalize"),
         ({"pre": Normalizer()}, "needs pre to be .*Normalizer"),
     ],
 )
@@ -973,6 +973,25 @@ def test_where_there_is_no_way_back_it_is_said(params, reason):
 def test_the_aggregator_has_no_way_back():
     """Several relative spaces made one are not taken apart."""
     assert not hasattr(InvariantAggregator(), "inverse_transform")
+
+
+def test_parameters_set_after_fit_do_not_change_the_way_back(X):
+    """It is that of the fitted metric, until the next fit."""
+    projector = RelativeProjector(20, metric="euclidean", random_state=0).fit(X)
+    values = projector.transform(X)
+    projector.set_params(metric="manhattan", post="layer")
+    np.testing.assert_allclose(projector.inverse_transform(values), X, atol=1e-9)
+    projector = RelativeProjector(20, metric="manhattan", random_state=0).fit(X)
+    assert not hasattr(projector.set_params(metric="cosine"), "inverse_transform")
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-160, 1e160, 1e200])
+def test_distances_of_any_scale_come_back(scale, X):
+    """Neither squares of distances nor of anchors leave the range of the dtype."""
+    projector = RelativeProjector(20, metric="euclidean", random_state=0)
+    values = projector.fit_transform(X * scale)
+    found = projector.inverse_transform(values)
+    np.testing.assert_allclose(found / scale, X, atol=1e-9)
 
 
 def test_mistakes_on_the_way_back(X):
