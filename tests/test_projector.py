@@ -933,6 +933,15 @@ def test_few_anchors_give_what_they_span(metric, X):
     np.testing.assert_allclose(found, (X - shift) @ span + shift, atol=1e-9)
 
 
+@pytest.mark.parametrize("metric", LENGTHS_KEPT)
+def test_dependent_columns_come_back(metric, X):
+    """A direction in which anchors vary by rounding alone is none."""
+    X = np.column_stack([X, X @ np.arange(1.0, 6.0), X[:, 0] / 3])
+    projector = RelativeProjector(20, metric=metric, random_state=0).fit(X)
+    found = projector.inverse_transform(projector.transform(X), alpha=0)
+    np.testing.assert_allclose(found, X, atol=1e-9)
+
+
 @pytest.mark.parametrize("metric", [*LENGTHS_KEPT, "cosine"])
 @pytest.mark.parametrize("pre", [None, "whiten"])
 def test_the_way_back_keeps_float32(metric, pre, X):
