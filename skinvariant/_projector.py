@@ -614,24 +614,25 @@ def _can_be_undone(step):
 
 def _has_inverse(projector):
     """Whether metric, pre and post can be undone; for `available_if`, or why not."""
-    try:
+    if hasattr(projector, "anchors_"):  # as it was fitted, whatever is set by now
+        metric, _ = projector._fitted_pairs()[0]
+        steps = {"pre": projector.pre_, "post": projector.post_}
+    else:
         metric = get_metric(projector.metric)
         steps = {
             "pre": _transformer("pre", projector.pre, _PRE),
             "post": _transformer("post", projector.post, _POST),
         }
-    except (TypeError, ValueError) as error:
-        raise AttributeError(f"inverse_transform is not there: {error}") from error
     if metric.name not in _INVERSES or METRICS.get(metric.name) is not metric:
         raise AttributeError(
             f"inverse_transform needs a metric of {sorted(_INVERSES)}; got "
-            f"{projector.metric!r}"
+            f"{metric.name!r}"
         )
     for name, step in steps.items():
         if not _can_be_undone(step):
             raise AttributeError(
                 f"inverse_transform needs {name} to be None, 'standardize' or a "
-                f"transformer with an inverse; got {getattr(projector, name)!r}"
+                f"transformer with an inverse; got {step!r}"
             )
     return True
 
@@ -773,7 +774,7 @@ class RelativeProjector(RelativeTransformer):
         return self._posts[0]
 
     @available_if(_has_inverse)
-    def inverse_transform(self, X, *, alpha=0.0):
+    def inverse_transform(self, X, *, alpha=1.0):
         """Find the rows of the anchors' space that have these relative vectors.
 
         For "cosine", "inner", "euclidean", "sqeuclidean" and "change_of_basis", with a
@@ -785,19 +786,20 @@ class RelativeProjector(RelativeTransformer):
         ----------
         X : array-like of shape (n_samples, n_features_out)
             Relative vectors of this projector, or of one that it was rebased to.
-        alpha : float >= 0, default=0.0
-            Ridge penalty, times the largest squared singular value of the anchors (as
-            the metric has them: after `pre`, of length 1 for "cosine", centred for
-            distances).  Where the spaces differ by more than the metric does not see,
-            or the anchors are few, more than 0 keeps errors small.  No matter for
-            "change_of_basis", which takes its own in `metric_params`.
+        alpha : float >= 0, default=1.0
+            Ridge penalty, times the mean squared norm of the anchors (as the metric
+            has them: after `pre`, of length 1 for "cosine", centred for distances).
+            0: exact where the spaces differ by nothing but what the metric does not
+            see; any other difference is blown up in directions in which the anchors
+            hardly vary.  Real encoders take about 1, for few and for many anchors.
+            No matter for "change_of_basis", which takes its own in `metric_params`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
             Rows, exact where the anchors span the space (for distances: centred) and
             `alpha` is 0; else of what the anchors do span.  Of "cosine", which does
-            not see lengths, rows of length 1 before `pre` is undone.
+            not see lengths, rows of the anchors' mean length before `pre` is undone.
 
         Raises
         ------

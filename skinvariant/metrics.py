@@ -906,43 +906,59 @@ def _change_of_basis_invariances(dual, exact):
 def _rows_of_products(values, anchors, alpha):
     """Find the rows whose inner products with the anchors are nearest to `values`.
 
-    By ridge regression, with `alpha` times the largest squared singular value of the
-    anchors as the penalty; 0: the smallest of the rows that are nearest.
+    By ridge regression, with `alpha` times the mean squared norm of the anchors as the
+    penalty; 0: the smallest of the rows that are nearest.
     """
     xp = namespace(anchors)
-    eps = xp.finfo(anchors.dtype).eps
+    eps, peak = xp.finfo(anchors.dtype).eps, _peak(anchors)
     left, singular, right = xp.linalg.svd(
-        astype(anchors, xp.float64), full_matrices=False
+        astype(anchors, xp.float64) / peak, full_matrices=False
     )
     kept = singular > singular[0] * max(anchors.shape) * eps
-    penalised = xp.where(kept, singular**2 + alpha * singular[0] ** 2, 1.0)
+    ridge = alpha * xp.sum(singular**2) / anchors.shape[0]
+    penalised = xp.where(kept, singular**2 + ridge, 1.0)
     factors = xp.where(kept, singular / penalised, 0.0)
-    return ((astype(values, xp.float64) @ left) * factors) @ right
+    return ((astype(values, xp.float64) @ left) * factors) @ right / peak
 
 
-def _rows_of_sqeuclidean(values, anchors, alpha):
-    """Find the rows at these squared distances from the anchors: trilateration.
+def _peak(X):
+    """Largest absolute entry, as the unit in which squares stay in range; or 1."""
+    return float(namespace(X).max(_row_peaks(X))) or 1.0
+
+
+def _rows_of_cosine(values, anchors, alpha):
+    """Find directions of rows, and give them the mean length of the anchors."""
+    xp = namespace(anchors)
+    peak = _peak(anchors)
+    length = xp.mean(xp.sqrt(_sum_of_squares(astype(anchors, xp.float64) / peak)))
+    rows = _rows_of_products(values, l2_normalize(anchors), alpha)
+    return l2_normalize(rows) * length * peak
+
+
+def _rows_of_euclidean(values, anchors, alpha):
+    """Find the rows at these distances from the anchors: trilateration.
 
     Less their mean over the anchors, squared distances are linear in the row.
     """
     xp = namespace(anchors)
     mean = xp.mean(astype(anchors, xp.float64), axis=0)
     centred = anchors - mean
-    values = values - xp.sum(centred**2, axis=1)
-    products = (xp.mean(values, axis=1, keepdims=True) - values) / 2
-    return mean + _rows_of_products(products, astype(centred, anchors.dtype), alpha)
+    peak = _peak(centred)
+    centred, squares = centred / peak, (astype(values, xp.float64) / peak) ** 2
+    squares = squares - xp.sum(centred**2, axis=1)
+    products = (xp.mean(squares, axis=1, keepdims=True) - squares) / 2
+    rows = _rows_of_products(products, astype(centred, anchors.dtype), alpha)
+    return mean + peak * rows
 
 
 #: By metric: ``(values, anchors, alpha) -> rows``, back from a relative space.
 _INVERSES = {
-    "cosine": lambda values, anchors, alpha: l2_normalize(
-        _rows_of_products(values, l2_normalize(anchors), alpha)
-    ),
+    "cosine": _rows_of_cosine,
     "inner": _rows_of_products,
-    "euclidean": lambda values, anchors, alpha: _rows_of_sqeuclidean(
-        values**2, anchors, alpha
+    "euclidean": _rows_of_euclidean,
+    "sqeuclidean": lambda values, anchors, alpha: _rows_of_euclidean(
+        namespace(values).sqrt(namespace(values).clip(values, 0, None)), anchors, alpha
     ),
-    "sqeuclidean": _rows_of_sqeuclidean,
     # coordinates in the frame of the anchors, put together
     "change_of_basis": lambda values, anchors, alpha: values @ anchors,
 }
