@@ -15,6 +15,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from skinvariant._aggregator import InvariantAggregator
+from skinvariant._projector import _thread_pools
 from skinvariant._validation import check_number
 
 __all__ = ["Diagnosis", "diagnose", "shared_directions", "stitched_agreement"]
@@ -570,10 +571,13 @@ def diagnose(
     )
     targets = shared_directions(*wide, fitted)
     choices = list(product(*options))
-    values = Parallel(n_jobs=n_jobs, prefer="threads", verbose=verbose)(
-        delayed(_agree)(choice, spaces, targets, anchors, (fitted, held_out))
-        for choice in choices
-    )
+    # limited here, before there are threads: each limits BLAS for itself and then gives
+    # back what it found, which is the limit of another if they overlap
+    with _thread_pools().limit(limits=1, user_api="blas"):
+        values = Parallel(n_jobs=n_jobs, prefer="threads", verbose=verbose)(
+            delayed(_agree)(choice, spaces, targets, anchors, (fitted, held_out))
+            for choice in choices
+        )
     agreement = dict(zip(choices, values, strict=True))
     best = max(choices, key=lambda choice: round(agreement[choice], _DIGITS))
     invariances = _aggregator(*best, anchors=anchors).fit(X_a).invariances_

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import subprocess
 import sys
 
 import numpy as np
@@ -527,3 +528,24 @@ def test_bad_spaces():
     X_a[3, 3] = np.nan
     with pytest.raises(ValueError, match=r"X_a contains NaN"):
         diagnose(X_a, X_b)
+
+
+def test_threads_of_blas_are_given_back():
+    """Choices compared in threads leave BLAS with as many threads as it had.
+
+    In a process of its own, where no test has set the number before, and with little
+    memory, so that a space takes many blocks of rows, as a large one does.
+    """
+    script = """
+import numpy as np
+from sklearn import config_context
+from threadpoolctl import threadpool_info
+from skinvariant.diagnosis import diagnose
+X = np.random.default_rng(0).standard_normal((800, 64))
+before = {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
+with config_context(working_memory=1):
+    diagnose(X, X[:, ::-1], random_state=0, n_jobs=2)
+after = {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
+assert {path: after[path] for path in before} == before
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
