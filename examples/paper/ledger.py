@@ -54,6 +54,8 @@ def run(name, experiment, parser):
     """
     args = parser.parse_args()
     args.seeds = args.seeds or (2 if args.quick else 5)
+    if args.quick:
+        args.data = "digits"
     if args.out is None and not args.quick:
         args.out = RESULTS
     if args.out is not None:
@@ -78,6 +80,11 @@ def run(name, experiment, parser):
         lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
         head = json.dumps({**record, "rows": None})[: -len("null}")]
         path.write_text(f"{head}[\n{lines}\n]}}\n", encoding="utf-8")
+
+
+def n_jobs(args):
+    """Return how many processes to work in: two, but for what is quick."""
+    return 1 if args.quick else 2
 
 
 def _relative(path):
@@ -111,3 +118,123 @@ def digits_images():
     digits = load_digits()
     images = digits.images.astype(np.float32) / 16
     return train_test_split(images, digits.target, test_size=0.4, random_state=0)
+
+
+#: The frozen encoders of the data folder.
+FROZEN = {
+    "trec": "trec_text_embeddings.npz",
+    "trec_fine": "trec_text_embeddings.npz",
+    "cifar10": "cifar10_lossless_embeddings.npz",
+    "cifar10_jpeg": "cifar10_jpeg_resnet_embeddings.npz",
+    "cora": "cora.npz",
+}
+#: Data whose encoders are trained here, from scratch.
+TRAINED = {"mnist": "mnist_images.npz", "fashion_mnist": "fashion_mnist_images.npz"}
+DATA = (*FROZEN, *TRAINED)
+
+
+def spaces(data):
+    """Read or make corresponding spaces.
+
+    Parameters
+    ----------
+    data : str
+        One of `DATA`, or "digits".
+
+    Returns
+    -------
+    spaces : dict
+        Of (training rows, test rows) in float32, by the encoder's name.
+    y, y_test : ndarray
+        Labels of the rows.
+    """
+    if data == "digits":
+        return trained_spaces(*digits_images(), width=32, n_epochs=8, n_encoders=3)
+    if data in TRAINED:
+        arrays = archive(TRAINED[data])
+        images = (arrays[f"X_{part}"].astype(np.float32) / 255 for part in PARTS)
+        return trained_spaces(*images, *(arrays[f"y_{part}"] for part in PARTS))
+    arrays = archive(FROZEN[data])
+    fine = "_fine" if data == "trec_fine" else ""
+    if data == "cora":
+        train = np.r_[arrays["train_idx"], arrays["val_idx"]].astype(int)
+        rows = train, arrays["test_idx"].astype(int)
+        names = [name.removeprefix("X_") for name in arrays if name.startswith("X_")]
+        found = {n: [arrays[f"X_{n}"][part] for part in rows] for n in names}
+        labels = [arrays["y"][part] for part in rows]
+    else:
+        names = [name[2:-6] for name in arrays if name.endswith("_train")]
+        names = [name for name in names if f"X_{name}_test" in arrays]
+        found = {n: [arrays[f"X_{n}_{part}"] for part in PARTS] for n in names}
+        labels = [arrays[f"y{fine}_{part}"] for part in PARTS]
+    found = {
+        name: tuple(X.astype(np.float32) for X in parts)
+        for name, parts in found.items()
+    }
+    return found, *(y.astype(int) for y in labels)
+
+
+PARTS = ("train", "test")
+
+
+def trained_spaces(images, images_test, y, y_test, width=64, n_epochs=3, n_encoders=4):
+    """Train classifiers of images from scratch, and take their last hidden layers.
+
+    Dense and convolutional networks in turn, each from a seed of its own.
+    """
+    from sklearn.utils.parallel import Parallel, delayed
+
+    kinds = [("mlp", width), ("cnn", width), ("mlp", 2 * width), ("cnn", 2 * width)]
+    kinds = kinds[:n_encoders]
+    jobs = (
+        delayed(_trained)(kind, wide, seed, images, images_test, y, n_epochs)
+        for seed, (kind, wide) in enumerate(kinds)
+    )
+    found = Parallel(n_jobs=2 if len(y) > 5000 else 1)(jobs)
+    names = (f"{kind}{wide}_s{seed}" for seed, (kind, wide) in enumerate(kinds))
+    return dict(zip(names, found, strict=True)), y.astype(int), y_test.astype(int)
+
+
+def _trained(kind, width, seed, images, images_test, y, n_epochs, batch_size=64):
+    """Train one network by Adam; return the spaces of training and test images."""
+    import torch
+
+    torch.set_num_threads(1)
+    X, X_test = (torch.tensor(part)[:, None] for part in (images, images_test))
+    targets = torch.tensor(y).long()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        body = (_dense if kind == "mlp" else _convolutional)(X.shape[-1], width)
+        network = torch.nn.Sequential(body, torch.nn.Linear(width, len(set(y))))
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+        for _ in range(n_epochs):
+            for rows in torch.randperm(len(X)).split(batch_size):
+                optimizer.zero_grad()
+                logits = network(X[rows])
+                torch.nn.functional.cross_entropy(logits, targets[rows]).backward()
+                optimizer.step()
+    with torch.inference_mode():
+        return tuple(body(part).numpy() for part in (X, X_test))
+
+
+def _dense(size, width):
+    from torch.nn import Flatten, Linear, ReLU, Sequential
+
+    return Sequential(
+        Flatten(), Linear(size**2, 256), ReLU(), Linear(256, width), ReLU()
+    )
+
+
+def _convolutional(size, width):
+    from torch.nn import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
+
+    return Sequential(
+        *(Conv2d(1, 8, 3, padding=1), ReLU(), MaxPool2d(2)),
+        *(Conv2d(8, 16, 3, padding=1), ReLU(), MaxPool2d(2), Flatten()),
+        *(Linear(16 * (size // 4) ** 2, width), ReLU()),
+    )
+
+
+def draw(n_rows, n_anchors, seed):
+    """Draw anchors: indices of distinct rows."""
+    return np.random.default_rng(seed).permutation(n_rows)[:n_anchors]
