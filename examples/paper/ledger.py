@@ -238,3 +238,9 @@ def _convolutional(size, width):
 def draw(n_rows, n_anchors, seed):
     """Draw anchors: indices of distinct rows."""
     return np.random.default_rng(seed).permutation(n_rows)[:n_anchors]
+
+
+def fewer(n_rows, spaces, y, y_test):
+    """Take random rows of those for training, and all for testing."""
+    rows = np.random.default_rng(0).permutation(len(y))[:n_rows]
+    return {k: (X[rows], X_test) for k, (X, X_test) in spaces.items()}, y[rows], y_test

@@ -1,0 +1,207 @@
+"""Anchors: how many, chosen how, from where?
+
+``python examples/paper/anchor_sets.py number`` stitches TREC and CIFAR-10 with 10 to
+2000 random anchors: each metric, the anchor-weighted product (up to 1000), and what
+one might do instead with the same anchors: translate the new space (orthogonal, ridge),
+or train on the anchors' labels.  Where do the curves cross?
+
+``... strategy`` chooses 30, 100 and 300 anchors at random, stratified by class, by
+k-means and as the farthest from each other, the last two in the head's space.  The
+deviation over seeds is that of the draw, and of the start.
+
+``... elsewhere`` takes the 300 anchors from other data: the encoders of CIFAR-10 see
+JPEG images, whose rows no head was trained on and whose classes nobody looks at; and
+heads of the JPEG images have anchors of the lossless ones.  The encoders are the four
+ResNets that have seen both.
+
+Heads are logistic regressions on 2,500 training rows.
+"""
+
+from functools import partial
+
+import ledger
+from classification import METRICS, logistic, matrix
+from sklearn.ensemble import VotingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.parallel import Parallel, delayed
+
+from skinvariant import RelativeProjector, stitch
+from skinvariant.anchors import choose_anchors
+from skinvariant.translation import SpaceTranslator
+
+N_ROWS, MOST_FOR_POOL = 2500, 1000
+NUMBERS = (10, 30, 100, 300, 1000, 2000)
+STRATEGIES = ("random", "stratified", "kmeans", "farthest")
+
+
+def vote(X, y, anchors):
+    """Fit one head per metric, over anchors that need not be rows of X."""
+    voters = []
+    for metric in METRICS:
+        step = RelativeProjector(anchors="all", metric=metric, post="standardize")
+        step = step.fit(anchors)
+        voters.append((metric, make_pipeline(FrozenEstimator(step), logistic(0.03))))
+    return VotingClassifier(voters, voting="soft").fit(X, y)
+
+
+def accuracies(spaces, y, y_test, seen, labels=None, translate=False):
+    """Yield method and table: of each metric, the pool, and what needs no relation.
+
+    Parameters
+    ----------
+    spaces : dict
+        Training and test rows, by encoder.
+    y, y_test : ndarray
+        Labels of these.
+    seen : callable
+        Takes the head's encoder and another, and returns the anchors as this one sees
+        them.
+    labels : ndarray, default=None
+        Of the anchors, for a head trained on these alone.
+    translate : bool, default=False
+        Whether to translate as well.
+    """
+    votes = {a: vote(X, y, seen(a, a)) for a, (X, _) in spaces.items()}
+
+    def score(choose, options, a, b):
+        model = choose(votes[a])
+        model = model if a == b else stitch(model, seen(a, b), **options)
+        return model.score(spaces[b][1], y_test)
+
+    for metric in METRICS:
+        choose = partial(_voter, metric)
+        yield metric, matrix(spaces, partial(score, choose, {}))
+    first = next(iter(spaces))
+    if len(seen(first, first)) <= MOST_FOR_POOL:
+        options = {"reweight": True}
+        yield "anchor-weighted", matrix(spaces, partial(score, _itself, options))
+    if translate:
+        yield from translations(spaces, y, y_test, seen)
+    if labels is not None:
+        few = {b: absolute(seen(first, b), labels) for b in spaces}
+        score = [few[b].score(X_test, y_test) for b, (_, X_test) in spaces.items()]
+        yield "few labels", ledger.rounded([score] * len(spaces))
+
+
+def _voter(metric, model):
+    return model.named_estimators_[metric]
+
+
+def _itself(model):
+    return model
+
+
+def absolute(X, y):
+    """Fit a head on a space as it is."""
+    return make_pipeline(StandardScaler(), logistic(0.01)).fit(X, y)
+
+
+def translations(spaces, y, y_test, seen):
+    """Yield method and table of translated test rows under absolute heads."""
+    heads = {a: absolute(X, y) for a, (X, _) in spaces.items()}
+
+    def score(method, a, b):
+        X_test = spaces[b][1]
+        if a != b:
+            translator = SpaceTranslator(method).fit(seen(a, b), seen(a, a))
+            X_test = translator.transform(X_test)
+        return heads[a].score(X_test, y_test)
+
+    for method in ("orthogonal", "ridge"):
+        yield method, matrix(spaces, partial(score, method))
+
+
+def one_number(spaces, y, y_test, n_anchors, seed):
+    """Rows of one number of random anchors."""
+    anchors = ledger.draw(len(y), n_anchors, seed)
+
+    def seen(a, b):
+        return spaces[b][0][anchors]
+
+    tables = accuracies(spaces, y, y_test, seen, y[anchors], translate=True)
+    row = {"n_anchors": n_anchors, "seed": seed}
+    return [{**row, "method": method, "scores": scores} for method, scores in tables]
+
+
+def one_strategy(spaces, y, y_test, strategy, n_anchors, seed):
+    """Rows of one way to choose anchors."""
+    chosen = {
+        a: choose_anchors(strategy, X, y, n_anchors, random_state=seed)
+        for a, (X, _) in spaces.items()
+    }
+
+    def seen(a, b):
+        return spaces[b][0][chosen[a]]
+
+    row = {"strategy": strategy, "n_anchors": n_anchors, "seed": seed}
+    tables = accuracies(spaces, y, y_test, seen)
+    return [{**row, "method": method, "scores": scores} for method, scores in tables]
+
+
+def one_place(here, there, same, seed):
+    """Rows of heads of one data set, with the anchors of this or of another."""
+    spaces, y, y_test = here
+    others = spaces if same else there[0]
+    anchors = ledger.draw(len(y if same else there[1]), 300, seed)
+
+    def seen(a, b):
+        return others[b][0][anchors]
+
+    row = {"anchors": "same data" if same else "other data", "seed": seed}
+    tables = accuracies(spaces, y, y_test, seen, translate=True)
+    return [{**row, "method": method, "scores": scores} for method, scores in tables]
+
+
+def jobs_of(args):
+    """Yield data, and the jobs on it."""
+    if args.part == "elsewhere":
+        names = ["digits", "digits"] if args.quick else ["cifar10", "cifar10_jpeg"]
+        both = [ledger.fewer(N_ROWS, *ledger.spaces(name)) for name in names]
+        shared = set(both[0][0]) & set(both[1][0])
+        for spaces, _, _ in both:
+            for name in set(spaces) - shared:
+                del spaces[name]
+        for name, here, there in zip(names, both, both[::-1], strict=True):
+            yield (
+                name,
+                here,
+                [
+                    delayed(one_place)(here, there, same, seed)
+                    for same in (True, False)
+                    for seed in range(args.seeds)
+                ],
+            )
+        return
+    for data in ["digits"] if args.quick else ["trec", "cifar10"]:
+        drawn = ledger.fewer(N_ROWS, *ledger.spaces(data))
+        if args.part == "number":
+            numbers = (20, 60) if args.quick else NUMBERS
+            cases = [(one_number, n) for n in numbers]
+        else:
+            numbers = (30,) if args.quick else (30, 100, 300)
+            cases = [(one_strategy, s, n) for s in STRATEGIES for n in numbers]
+        yield (
+            data,
+            drawn,
+            [
+                delayed(case)(*drawn, *rest, seed)
+                for case, *rest in cases
+                for seed in range(args.seeds)
+            ],
+        )
+
+
+def experiment(args):
+    """Yield accuracies by data, choice of anchors, method and seed."""
+    for data, (spaces, _, _), jobs in jobs_of(args):
+        yield {"data": data, "encoders": list(spaces)}
+        for rows in Parallel(ledger.n_jobs(args), return_as="generator")(jobs):
+            yield from ({"data": data, **row} for row in rows)
+
+
+if __name__ == "__main__":
+    parser = ledger.options(__doc__)
+    parser.add_argument("part", choices=("number", "strategy", "elsewhere"))
+    ledger.run("anchor_sets_{part}", experiment, parser)
