@@ -28,7 +28,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import check_scoring, get_scorer, r2_score
 from sklearn.metrics.pairwise import cosine_similarity
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import Bunch, check_array, check_random_state, get_tags, resample
@@ -49,6 +49,8 @@ __all__ = ["BASELINES", "StitchingReport", "cross_stitch", "mantel_test", "stitc
 # anchors as evidence for weights; and for doubt, where more are not needed
 _FEWEST, _FEWEST_TO_DOUBT, _MOST_TO_DOUBT = 10, 20, 200
 _DOUBT = 0.01
+# how far evidence moves the weights: the head's opinion of its own training rows less
+_ALPHA_LABELS, _ALPHA_OPINIONS = 10.0, 100.0
 _TINY = np.finfo(np.float64).tiny
 
 
@@ -110,17 +112,18 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
     -----
     With `reweight=True` the fitted head is used in several ways, the members of a
     pool: on the rebased product; where the product is a concatenation, also without
-    each metric, whose columns rest at the anchors' mean; and on the same after a kernel
-    translation (`skinvariant.translation.SpaceTranslator`) of the new rows into the
-    old space.  What each member says of the new anchors is compared with what the
-    head says of the old ones, or with `y`.  For this no anchor is its own: its
-    comparison with itself is replaced by the mean of the others', and it is translated
-    by a map fitted on the others.  The weights are those of
-    `skinvariant.pooling.log_pool_weights`.  Their prior: voters count by the
+    each metric, whose columns rest at the anchors' mean; and on the same after a
+    translation of the new rows into the old space, a kernel translation and an
+    orthogonal one (`skinvariant.translation.SpaceTranslator`).  What each member says
+    of the new anchors is compared with what the head says of the old ones, or with `y`.
+    For this no anchor is its own: its comparison with itself is replaced by the mean of
+    the others', and it is translated by a map fitted on others.  The weights are those
+    of `skinvariant.pooling.log_pool_weights`, with alpha=10 where labels are the
+    evidence and 100 where they are not.  Their prior: voters count by the
     signal-to-noise ratio :math:`c^2 / (1 - c^2)` of their spaces, where c is
-    `skinvariant.comparison.space_agreement`; the translation gets half of the share of
-    variance that it explains of the old anchors left out; what is trained on `y` gets
-    1/4 beside these.  All of it is deterministic.
+    `skinvariant.comparison.space_agreement`; each translation gets a third of the share
+    of variance that it explains of the old anchors left out; what is trained on `y`
+    gets 1/4 beside these.  All of it is deterministic.
 
     Examples
     --------
@@ -369,9 +372,9 @@ def _reweighted(model, steps, anchors, y):
     method = _method(voters)
     _check_steps(steps, voters)
     old, new = _plain(steps[0].anchors_), _plain(anchors)
-    translator = SpaceTranslator("kernel").fit(new, old)
+    translations = _translations(new, old)
     shares = _shares(steps, anchors)
-    translated = max(r2_score(old, translator.left_out_), 0) / 2
+    untranslated = 1 - sum(part for *_, part in translations.values())
     members, evidence, prior = [], [], []
     for (name, voter), step, share in zip(voters, steps, shares, strict=True):
         views = _views(step)
@@ -387,11 +390,13 @@ def _reweighted(model, steps, anchors, y):
             members.append((label or "stitched", _replaced(voter, rebase, [])))
             evidence.append(_say(_replaced(voter, rebase_apart, []), new, method))
             kept = _replaced(voter, keep, [])
-            label = f"{label}_translated".strip("_")
-            members.append((label, make_pipeline(translator, kept)))
-            evidence.append(_say(kept, translator.left_out_, method))
-            prior += [(1 - translated) * share / len(views)]
-            prior += [translated * share / len(views)]
+            prior.append(untranslated * share / len(views))
+            for how, (translator, left_out, part) in translations.items():
+                members.append(
+                    (f"{label}_{how}".strip("_"), make_pipeline(translator, kept))
+                )
+                evidence.append(_say(kept, left_out, method))
+                prior.append(part * share / len(views))
     own = [_say(_replaced(voter, _apart, []), old, method) for _, voter in voters]
     if y is None:
         targets = _joint_opinion(own, method)
@@ -402,7 +407,24 @@ def _reweighted(model, steps, anchors, y):
         evidence.append(_held_out(few, new, y, method))
         prior.append(0.25)
     pool = PooledRegressor if method == "predict" else PooledClassifier
-    return pool(members, prior=prior)._fit_weights(evidence, targets)
+    alpha = _ALPHA_OPINIONS if y is None else _ALPHA_LABELS
+    return pool(members, prior=prior, alpha=alpha)._fit_weights(evidence, targets)
+
+
+def _translations(new, old):
+    """Fit translations of the anchors; their rows left out, and shares of the prior."""
+    kernel = SpaceTranslator("kernel").fit(new, old)
+    folds = KFold(min(10, len(new)), shuffle=True, random_state=0)
+    orthogonal = SpaceTranslator("orthogonal")
+    left_out = cross_val_predict(orthogonal, new, old, cv=folds)
+    fitted = {
+        "translated_kernel": (kernel, kernel.left_out_),
+        "translated_orthogonal": (orthogonal.fit(new, old), left_out),
+    }
+    return {
+        how: (translator, rows, max(r2_score(old, rows), 0) / 3)
+        for how, (translator, rows) in fitted.items()
+    }
 
 
 def _shares(steps, anchors):

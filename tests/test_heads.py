@@ -218,8 +218,12 @@ def test_stitch_with_evidence(digits):
     new, new_test = X[:, ::2] ** 0.5, X_test[:, ::2] ** 0.5
     anchors = new[head.anchor_indices_]
     pool = stitch(head, anchors, reweight=True)
-    assert list(pool.weights_by_name_) == ["stitched", "translated"]
-    rebased, through = (member for _, member in pool.estimators)
+    assert list(pool.weights_by_name_) == [
+        "stitched",
+        "translated_kernel",
+        "translated_orthogonal",
+    ]
+    rebased, through, _ = (member for _, member in pool.estimators)
     assert isinstance(rebased, InvariantClassifier)
     assert through[-1].net_.module_ is head.net_.module_
     plain = head.rebase(anchors).score(new_test, y_test)

@@ -16,7 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import r2_score
 from sklearn.metrics.pairwise import cosine_similarity
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import Bunch
@@ -480,7 +480,9 @@ def test_reweighting_helps_where_spaces_are_bent(bent, kind, labelled):
     names = list(pool.weights_by_name_)
     first = "stitched" if kind == "product" else "cosine"
     assert names[0] == first
-    assert ("translated" if kind == "product" else "cosine_translated") == names[1]
+    prefix = "" if kind == "product" else "cosine_"
+    expected = [f"{prefix}translated_{how}" for how in ("kernel", "orthogonal")]
+    assert names[1:3] == expected
     assert ("without_manhattan" in names) == (kind == "product")
     assert ("anchors" in names) == labelled
     again = stitch(model, anchors, reweight=True, y=y if labelled else None)
@@ -557,9 +559,14 @@ def test_evidence_and_prior_of_a_vote(bent, told):
     ]
     model = VotingClassifier(voters).fit(bent.X_a[:900], bent.y[:900])
     stitch(model, new, reweight=True, y=bent.y[indices])
-    translator = SpaceTranslator("kernel").fit(new, old)
-    share = r2_score(old, translator.left_out_) / 2
-    assert 0.05 < share < 0.45
+    folds = KFold(10, shuffle=True, random_state=0)
+    turn = SpaceTranslator("orthogonal")
+    left_out = {
+        "kernel": SpaceTranslator("kernel").fit(new, old).left_out_,
+        "orthogonal": cross_val_predict(turn, new, old, cv=folds),
+    }
+    parts = [max(r2_score(old, rows), 0) / 3 for rows in left_out.values()]
+    assert 0.05 < sum(parts) < 0.45
     ratios = []
     for (name, _), voter in zip(voters, model.estimators_, strict=True):
         function = METRICS[name].function
@@ -568,11 +575,13 @@ def test_evidence_and_prior_of_a_vote(bent, told):
         ratios.append(agreement**2 / (1 - agreement**2 + 1e-3))
         expected = voter[1:].predict_proba(without_self(relative_b))
         np.testing.assert_allclose(told["evidence"][name], expected, atol=1e-6)
-        through = voter.predict_proba(translator.left_out_)
-        np.testing.assert_allclose(told["evidence"][f"{name}_translated"], through)
+        for how, rows in left_out.items():
+            through = told["evidence"][f"{name}_translated_{how}"]
+            np.testing.assert_allclose(through, voter.predict_proba(rows))
     shares = np.array(ratios) / sum(ratios)
     assert abs(shares[0] - 0.5) > 0.01
-    prior = [w for r in shares for w in (r * (1 - share), r * share)]
+    parts = [1 - sum(parts), *parts]
+    prior = [share * part for share in shares for part in parts]
     np.testing.assert_allclose(list(told["prior"].values()), [*prior, 0.25])
     np.testing.assert_array_equal(told["targets"].argmax(axis=1), bent.y[indices])
     few = np.empty((60, 10))
