@@ -1,0 +1,187 @@
+"""Make the page "Results" of the records: ``python examples/paper/report.py``.
+
+Reads ``docs/results/*.json`` and writes ``docs/results.rst`` and the pictures beside
+the records.  Every number on the page is computed here from a record; ``--check`` tells
+whether the page is that of the records, and writes nothing.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import ledger
+import pictures
+import tables
+from tables import (
+    METRICS,
+    POOL,
+    TITLES,
+    TRANSLATORS,
+    WEAK,
+    said,
+    spread,
+    table,
+    title,
+)
+
+# --- aims ---------------------------------------------------------------------------
+
+
+def met(fine):
+    """Say whether."""
+    return "met" if fine else "**not met**"
+
+
+def aims(records):
+    """Write what was to be shown, and whether it was."""
+    rows = []
+    for data in TITLES:
+        if not records.rows(f"classification_{data}"):
+            continue
+        methods = tables.classified(records, data)
+        for what, names in (("metric", METRICS), ("translation", TRANSLATORS)):
+            rival = tables.best_of(methods, names)
+            mean, error = tables.ahead(methods, rival)
+            rows.append(
+                [
+                    f"stitched, {TITLES[data]}: {POOL} ≥ best {what}",
+                    f"{mean:+.3f} ± {error:.3f} (s.e.) to {rival}",
+                    met(round(mean, 3) >= 0),
+                ]
+            )
+    for data in TITLES:
+        if not records.rows(f"classification_{data}"):
+            continue
+        text = "trec" in data
+        index = tables.classified(records, data, 300, WEAK if text else None)[POOL][
+            :, 3
+        ]
+        least = 0.90 if text else 0.95
+        apart = ", GloVe apart" if text else ""
+        rows.append(
+            [
+                f"stitching index, {TITLES[data]}, 300 anchors{apart}: ≥ {least:.2f}",
+                spread(index),
+                met(index.mean() >= least),
+            ]
+        )
+    many = tables.classified(records, "trec", 1280, WEAK)
+    if POOL in many:
+        index = many[POOL][:, 3]
+        rows.append(
+            [
+                "stitching index, TREC, 6 classes, 1280 anchors, GloVe apart: ≥ 0.97",
+                spread(index),
+                met(index.mean() >= 0.97),
+            ]
+        )
+    for data in ("mnist", "fashion_mnist", "cifar10"):
+        rows += reconstruction_aims(records, data)
+    return title("Aims") + table(["aim", "seen", ""], rows)
+
+
+def reconstruction_aims(records, data):
+    """Write what was to be shown of reconstruction."""
+    rows = [r for r in records.rows(f"reconstruction_{data}") if "mse" in r]
+    if not rows:
+        return []
+    means = {
+        m: tables.reconstructed(rows, "frozen", m)[1]
+        for m in dict.fromkeys(r["method"] for r in rows if r["training"] == "frozen")
+    }
+    ratio, swap = means["product"][3], means["absolute"][3]
+    name = f"reconstruction, {TITLES[data]}"
+    without = means["product_without_chebyshev"][1] / means["product"][1]
+    return [
+        [f"{name}: product ≤ 1.5 x own", f"{ratio:.2f}", met(ratio <= 1.5)],
+        [f"{name}: absolute swap > 10 x own", f"{swap:.1f}", met(swap > 10)],
+        [
+            f"{name}: dropping L-infinity helps",
+            f"error x {without:.2f}",
+            "yes" if without < 1 else "no",
+        ],
+    ]
+
+
+def commands(records):
+    """Write the ledger: every command, its time, and what it ran with."""
+    lines = title("Ledger")
+    lines += said(
+        """
+        Commands, and the seconds each took on two cores that others used as well:
+        """
+    )
+    rows = [
+        [f"``{record['command']}``", f"{record['seconds']:.0f}", f"``{name}.json``"]
+        for name, record in records.all.items()
+    ]
+    total = sum(record["seconds"] for record in records.all.values())
+    rows.append(["all of it", f"{total:.0f}", ""])
+    lines += table(["command", "seconds", "record"], rows)
+    versions = {
+        f"{package} {version}"
+        for record in records.all.values()
+        for package, version in record["versions"].items()
+    }
+    pythons = {f"Python {record['python']}" for record in records.all.values()}
+    lines += [f"{', '.join(sorted(pythons) + sorted(versions))}.", ""]
+    return lines
+
+
+INTRODUCTION = """\
+.. This page is made by examples/paper/report.py: change that, not this.
+
+=======
+Results
+=======
+
+What the papers measured, on data and encoders that we could have: which invariance
+relates two spaces, and what happens to a head when the encoder under it is replaced.
+Each number comes from a record that a command of the ledger below has written; the
+commands are in ``examples/paper`` and want ``SKINVARIANT_DATA``, the folder of data.
+
+Text: TREC questions under MiniLM, the Universal Sentence Encoder, MPNet and GloVe.
+Vision: CIFAR-10 under four ResNets, which were trained on it, and EfficientNet-Lite0,
+which was not; MNIST and Fashion-MNIST under dense and convolutional networks that are
+trained from scratch in each run.  Graph: Cora under four GCNs.
+"""
+
+
+def page(records):
+    """Write the page."""
+    parts = [INTRODUCTION.splitlines(), [""], aims(records)]
+    parts += [
+        commands(records),
+        tables.classification(records),
+        tables.ranking(records),
+    ]
+    parts += [
+        tables.ablation(records),
+        tables.subspace(records),
+        tables.agreement(records),
+    ]
+    parts += [
+        tables.reconstruction(records),
+        tables.anchors(records),
+        tables.transformations(records),
+    ]
+    parts += [tables.subsets(records)]
+    return "\n".join(line for part in parts for line in part).rstrip() + "\n"
+
+
+def main():
+    """Write the page and its pictures, or check the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("--results", type=Path, default=ledger.RESULTS)
+    args = parser.parse_args()
+    records, path = tables.Records(args.results), args.results.parent / "results.rst"
+    text = page(records)
+    if args.check:
+        sys.exit(None if path.read_text() == text else f"{path} is not of its records")
+    path.write_text(text, encoding="utf-8")
+    pictures.draw(records, args.results)
+
+
+if __name__ == "__main__":
+    main()

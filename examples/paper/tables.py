@@ -1,0 +1,546 @@
+"""The tables of the page "Results", made of the records by ``report.py``."""
+
+import json
+import textwrap
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+TITLES = {
+    "trec": "TREC, 6 classes",
+    "trec_fine": "TREC, 50 classes",
+    "cifar10": "CIFAR-10, lossless",
+    "cifar10_jpeg": "CIFAR-10, JPEG",
+    "cora": "Cora",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+}
+MODALITIES = {
+    "text": ("trec", "trec_fine"),
+    "vision, frozen encoders": ("cifar10", "cifar10_jpeg"),
+    "vision, trained from scratch": ("mnist", "fashion_mnist"),
+    "graph": ("cora",),
+}
+DASH = "\N{EN DASH}"
+METRICS = ("cosine", "euclidean", "manhattan", "chebyshev")
+AGGREGATIONS = ("concat", "sum", "mean", "weighted", "mlp_sum", "attention")
+TRANSLATORS = ("orthogonal", "linear", "ridge", "affine", "kernel")
+POOL = "anchor-weighted"
+WEAK = "glove50"  # its pairs are told apart: the encoder itself is weak
+
+
+class Records:
+    """The records, by name; each is read once, and those that are missing are none."""
+
+    def __init__(self, folder):
+        paths = sorted(Path(folder).glob("*.json"))
+        self.all = {path.stem: json.loads(path.read_text()) for path in paths}
+
+    def rows(self, name):
+        """Return the rows of a record."""
+        return self.all[name]["rows"] if name in self.all else []
+
+
+# --- words and tables ---------------------------------------------------------------
+
+
+def table(header, rows):
+    """Write a list-table."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in [header, *rows]:
+        lines += [
+            f"   {'* -' if i == 0 else '  -'} {cell}".rstrip()
+            for i, cell in enumerate(row)
+        ]
+    return [*lines, ""]
+
+
+def said(text):
+    """Write a paragraph."""
+    return [*textwrap.dedent(text).strip().splitlines(), ""]
+
+
+def title(text, mark="="):
+    """Write a heading."""
+    return [text, mark * len(text), ""]
+
+
+def spread(values, digits=3):
+    """Write mean and standard deviation."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return f"{values.mean():.{digits}f}"
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+
+
+def number(value, digits=3):
+    """Write a number, or a dash."""
+    return DASH if value is None or np.isnan(value) else f"{value:.{digits}f}"
+
+
+def picture(name, text):
+    """Show a picture of the folder of results."""
+    return [f".. image:: results/{name}.png", f"   :alt: {text}", ""]
+
+
+# --- classification -----------------------------------------------------------------
+
+
+def summary(scores, kept=None):
+    """Own, stitched and worst accuracy, and the stitching index, of one matrix."""
+    matrix = np.array(scores, dtype=float)
+    if kept is not None:
+        matrix = matrix[np.ix_(kept, kept)]
+    off = ~np.eye(len(matrix), dtype=bool) & ~np.isnan(matrix)
+    own = np.diag(matrix)
+    if not off.any():
+        return own.mean(), np.nan, np.nan, np.nan
+    index = (matrix / own[:, np.newaxis])[off].mean()
+    return own.mean(), matrix[off].mean(), matrix[off].min(), index
+
+
+def classified(records, data, n_anchors=300, without=None):
+    """Summaries by method, (draws, 4), each rival at its best strength."""
+    rows = records.rows(f"classification_{data}")
+    if not rows:
+        return {}
+    names = rows[0]["encoders"]
+    kept = [i for i, name in enumerate(names) if name != without]
+    found = defaultdict(lambda: defaultdict(list))
+    for row in rows[1:]:
+        if row.get("n_anchors", n_anchors) == n_anchors:
+            told = summary(row["scores"], kept)
+            found[row["method"]][row["C"]].append(told)
+    best = {}
+    for method, strengths in found.items():
+        arrays = [np.array(values) for values in strengths.values()]
+        column = 1 if np.isfinite(arrays[0][:, 1]).all() else 0
+        best[method] = max(arrays, key=lambda a: a[:, column].mean())
+    return best
+
+
+def best_of(methods, names):
+    """Return the name with the highest stitched mean."""
+    return max(names, key=lambda name: methods[name][:, 1].mean())
+
+
+def ahead(methods, rival):
+    """Mean and standard error of what the pool is ahead of a rival, by draw."""
+    difference = methods[POOL][:, 1] - methods[rival][:, 1]
+    return difference.mean(), difference.std(ddof=1) / np.sqrt(len(difference))
+
+
+def matrix_of(records, data, method, n_anchors=300):
+    """Write a method's mean accuracy, heads in rows and encoders in columns."""
+    rows = records.rows(f"classification_{data}")
+    names = rows[0]["encoders"]
+    scores = [
+        row["scores"]
+        for row in rows[1:]
+        if row["method"] == method and row["n_anchors"] == n_anchors
+    ]
+    mean = np.mean(scores, axis=0)
+    return table(
+        ["head", *names],
+        [
+            [name, *(number(x) for x in line)]
+            for name, line in zip(names, mean, strict=True)
+        ],
+    )
+
+
+def classification_table(records, data, n_anchors=300):
+    """Write own, stitched, worst and index of every method."""
+    methods = classified(records, data, n_anchors)
+    weak = classified(records, data, n_anchors, WEAK) if "trec" in data else {}
+    order = ["absolute", *METRICS, *AGGREGATIONS, POOL, *TRANSLATORS, "few labels"]
+    header = ["method", "own", "stitched", "worst", "index"]
+    header += ["index without GloVe"] if weak else []
+    lines = []
+    for name in order:
+        if name not in methods:
+            continue
+        values = methods[name]
+        cells = [spread(values[:, i]) for i in (0, 1)]
+        cells += [number(values[:, i].mean()) for i in (2, 3)]
+        if name == "few labels":
+            cells[0] = cells[3] = DASH
+        if np.isnan(values[:, 1]).any():
+            cells[1] = "widths differ"
+        if weak:
+            cells.append(number(weak[name][:, 3].mean()))
+        if name == "few labels" and weak:
+            cells[-1] = DASH
+        lines.append([name, *cells])
+    return table(header, lines)
+
+
+def classification(records):
+    """Write the tables of zero-shot classification."""
+    lines = title("Zero-shot stitching: classification")
+    lines += said(
+        """
+        A head is trained on one encoder's training rows and tested on every
+        encoder's test rows: *own* is the mean of the diagonal of that matrix,
+        *stitched* that of the rest, *worst* its smallest cell; *index* is the
+        mean of stitched / own. Means and standard deviations over draws of
+        anchors, which are random training rows.  All that is relative has one and
+        the same regularisation; translations and few labels have theirs chosen on
+        the test rows, in their favour.
+        """
+    )
+    lines += picture("metrics", "Stitched accuracy of each metric, by data set")
+    for data, name in TITLES.items():
+        if not records.rows(f"classification_{data}"):
+            continue
+        counts = {r.get("n_anchors") for r in records.rows(f"classification_{data}")}
+        for n_anchors in sorted(counts - {None}):
+            lines += title(f"{name}, {n_anchors} anchors", "-")
+            lines += classification_table(records, data, n_anchors)
+            lines += [f"Every head under every encoder, {POOL}:", ""]
+            lines += matrix_of(records, data, POOL, n_anchors)
+    return lines
+
+
+def ranking(records):
+    """Write the ranks of the metrics by modality."""
+    lines = title("Which metric is best depends on the task, or does it?")
+    lines += said(
+        """
+        Stitched accuracy and its standard deviation over draws, 300 anchors, and
+        how often each metric is the best one of the four in a pair of encoders
+        and a draw.
+        """
+    )
+    rows = []
+    for modality, names in MODALITIES.items():
+        for data in names:
+            if not records.rows(f"classification_{data}"):
+                continue
+            methods = classified(records, data)
+            cells = [spread(methods[metric][:, 1]) for metric in METRICS]
+            wins = winners(records, data)
+            cells += [" / ".join(f"{wins[m]:.0%}" for m in METRICS)]
+            rows.append([modality, TITLES[data], *cells])
+    header = ["modality", "data", *METRICS, "best in (same order)"]
+    return lines + table(header, rows)
+
+
+def winners(records, data):
+    """Share of pairs and draws in which each metric is best; ties are shared."""
+    rows = records.rows(f"classification_{data}")
+    scores = np.array(
+        [
+            [
+                r["scores"]
+                for r in rows[1:]
+                if r["method"] == m and r["n_anchors"] == 300
+            ]
+            for m in METRICS
+        ]
+    )
+    off = ~np.eye(scores.shape[-1], dtype=bool)
+    pairs = scores[..., off].reshape(len(METRICS), -1)
+    best = pairs == pairs.max(axis=0)
+    return dict(zip(METRICS, (best / best.sum(axis=0)).mean(axis=1), strict=True))
+
+
+def ablation(records):
+    """Write the table of aggregations."""
+    lines = title("Aggregations")
+    lines += said(
+        """
+        Stitched accuracy with 300 anchors.  concat, sum and mean stand before a
+        logistic regression, the others are learned with their head; the pool is
+        of one head per metric.
+        """
+    )
+    names = [d for d in TITLES if records.rows(f"classification_{d}")]
+    rows = []
+    for method in (*AGGREGATIONS, POOL):
+        cells = [spread(classified(records, d)[method][:, 1]) for d in names]
+        rows.append([method, *cells])
+    return lines + table(["aggregation", *(TITLES[d] for d in names)], rows)
+
+
+# --- which invariance ---------------------------------------------------------------
+
+
+def agreement(records):
+    """Write how alike spaces are, seen through each metric, and which is best."""
+    rows = records.rows("which_invariance")
+    lines = title("Which invariance relates two spaces?")
+    lines += said(
+        """
+        Agreement of the test rows of two encoders, mean and standard deviation
+        over all pairs of encoders and draws of 300 anchors.  Pearson and MRR
+        compare columns, so spaces as they are must have one width.  *Best in*
+        counts the pairs of encoders in which a metric has the highest mean over
+        draws, by CKA and MRR.
+        """
+    )
+    cells, wins, n_pairs = [], defaultdict(lambda: defaultdict(int)), 0
+    for data in dict.fromkeys(row["data"] for row in rows):
+        of = [r for r in rows if r["data"] == data and "method" in r]
+        means = {}
+        for method in ("absolute", *METRICS, "product"):
+            drawn = [r for r in of if r["method"] == method]
+            line = [TITLES.get(data, data), method]
+            for score in ("cka", "pearson", "mrr"):
+                values = np.array([r[score] for r in drawn], dtype=float)
+                means[method, score] = values.mean(axis=0)
+                told = values[np.isfinite(values)]
+                line.append(spread(told) if told.size else DASH)
+            cells.append(line)
+        n_pairs += len(means["cosine", "cka"])
+        for score in ("cka", "mrr"):
+            best = np.argmax([means[metric, score] for metric in METRICS], axis=0)
+            for i in best:
+                wins[score][METRICS[i]] += 1
+    lines += table(["data", "seen through", "CKA", "Pearson", "MRR"], cells)
+    lines += table(
+        ["best in", *METRICS, "pairs"],
+        [[s, *(wins[s][m] for m in METRICS), n_pairs] for s in ("cka", "mrr")],
+    )
+    several = all(max(w.values()) < n_pairs for w in wins.values())
+    verdict = "confirmed" if several else "refuted"
+    return [*lines, f"That no single class is best for all pairs: **{verdict}**.", ""]
+
+
+# --- the others ---------------------------------------------------------------------
+
+
+def reconstruction(records):
+    """Write the tables and pictures of reconstruction."""
+    lines = title("Zero-shot stitching: reconstruction")
+    lines += said(
+        """
+        A decoder is trained on one autoencoder's latent space, seen through each
+        method, and put behind every other encoder.  Mean squared error of test
+        images, mean and standard deviation over seeds; *ratio* is stitched / own.
+        """
+    )
+    for data in ("mnist", "fashion_mnist", "cifar10"):
+        name = f"reconstruction_{data}"
+        rows = [r for r in records.rows(name) if "mse" in r]
+        if not rows:
+            continue
+        lines += title(TITLES[data], "-")
+        for training in dict.fromkeys(r["training"] for r in rows):
+            lines += [f"Training: {training.replace('_', ' ')}.", ""]
+            lines += table(
+                ["method", "own", "stitched", "worst", "ratio"],
+                [
+                    [method, *reconstructed(rows, training, method)[0]]
+                    for method in dict.fromkeys(
+                        r["method"] for r in rows if r["training"] == training
+                    )
+                ],
+            )
+        lines += picture(name, f"Images of {data}, reconstructed by stitched decoders")
+    return lines
+
+
+def reconstructed(rows, training, method):
+    """Write own, stitched, worst, ratio; and return the means of these."""
+    values = []
+    for row in rows:
+        if (row["training"], row["method"]) != (training, method):
+            continue
+        matrix = np.array(row["mse"], dtype=float)
+        off = ~np.eye(len(matrix), dtype=bool) & np.isfinite(matrix)
+        own = np.diag(matrix)
+        if not off.any():
+            values.append((np.nanmean(own), np.nan, np.nan, np.nan))
+            continue
+        ratio = (matrix / own[:, np.newaxis])[off].mean()
+        values.append((np.nanmean(own), matrix[off].mean(), matrix[off].max(), ratio))
+    values = np.array(values)
+    cells = [spread(values[:, i], 4) for i in (0, 1)]
+    cells += [number(values[:, 2].mean(), 4), number(values[:, 3].mean(), 2)]
+    return cells, values.mean(axis=0)
+
+
+def subspace(records):
+    """Write the table of subspace selection."""
+    rows = records.rows("subspace_selection")
+    lines = title("Subspace selection")
+    lines += said(
+        """
+        The attention head, stitched, then trained on a few labelled rows of the
+        new encoder: the query, key and value weights alone, the head alone, or
+        all of it.
+        """
+    )
+    names = {
+        "own": "own",
+        "stitched": "stitched, not trained",
+        "aggregation": "query, key and value",
+        "head": "head",
+        "all": "all",
+        "few labels": "a head on the new space",
+    }
+    datas = list(dict.fromkeys(row["data"] for row in rows))
+    cells = []
+    for method, name in names.items():
+        for n in sorted({r["n_labels"] for r in rows if r["method"] == method}):
+            line = [name, n or DASH]
+            for data in datas:
+                key = data, method, n
+                line.append(
+                    spread(
+                        [
+                            r["accuracy"]
+                            for r in rows
+                            if (r["data"], r["method"], r["n_labels"]) == key
+                        ]
+                    )
+                )
+            cells.append(line)
+    return lines + table(
+        ["trained", "labels", *(TITLES.get(d, d) for d in datas)], cells
+    )
+
+
+def off_mean(row):
+    """Stitched mean of a row's matrix."""
+    return summary(row["scores"])[1]
+
+
+def grouped(rows, *keys):
+    """Stitched means of rows by the values of some keys."""
+    found = defaultdict(list)
+    for row in rows:
+        if "scores" in row:
+            found[tuple(row[key] for key in keys)].append(off_mean(row))
+    return found
+
+
+def anchors(records):
+    """Write the tables on anchors: how many, chosen how, from where."""
+    lines = title("Anchors")
+    rows = records.rows("anchor_sets_number")
+    lines += ["How many?  Stitched accuracy; the bands are standard deviations.", ""]
+    lines += picture("anchor_sets_number", "Accuracy against the number of anchors")
+    found = grouped(rows, "data", "method", "n_anchors")
+    numbers = sorted({n for _, _, n in found})
+    for data in dict.fromkeys(d for d, _, _ in found):
+        methods = dict.fromkeys(m for d, m, _ in found if d == data)
+        lines += [f"{TITLES.get(data, data)}:", ""]
+        lines += table(
+            ["method", *numbers],
+            [
+                [
+                    method,
+                    *(
+                        spread(found[data, method, n])
+                        if (data, method, n) in found
+                        else DASH
+                        for n in numbers
+                    ),
+                ]
+                for method in methods
+            ],
+        )
+    lines += crossings(found, numbers)
+    lines += title("Chosen how?", "-")
+    found = grouped(
+        records.rows("anchor_sets_strategy"), "data", "n_anchors", "strategy", "method"
+    )
+    methods = (*METRICS, POOL)
+    cells = [
+        [TITLES.get(d, d), n, s, *(spread(found[d, n, s, m]) for m in methods)]
+        for d, n, s in dict.fromkeys((d, n, s) for d, n, s, _ in found)
+    ]
+    cells.sort(key=lambda line: (line[0], line[1]))
+    lines += table(["data", "anchors", "strategy", *methods], cells)
+    lines += title("From other data?", "-")
+    found = grouped(records.rows("anchor_sets_elsewhere"), "data", "anchors", "method")
+    methods = (*methods, "orthogonal", "ridge")
+    cells = [
+        [TITLES.get(d, d), a, *(spread(found[d, a, m]) for m in methods)]
+        for d, a in dict.fromkeys((d, a) for d, a, _ in found)
+    ]
+    return lines + table(["heads of", "anchors of the", *methods], cells)
+
+
+def crossings(found, numbers):
+    """Say from how many anchors on each rival is ahead of the pool."""
+    lines = []
+    for data in dict.fromkeys(d for d, _, _ in found):
+        told = []
+        for rival in ("orthogonal", "ridge", "few labels"):
+            ahead = [
+                n
+                for n in numbers
+                if (data, POOL, n) in found
+                and np.mean(found[data, rival, n]) > np.mean(found[data, POOL, n])
+            ]
+            where = ", ".join(map(str, ahead)) if ahead else "no number"
+            told.append(f"{rival} with {where} of anchors")
+        name = TITLES.get(data, data)
+        lines += [f"{name}: ahead of the pool are {'; '.join(told)}.", ""]
+    return lines
+
+
+def transformations(records):
+    """Write the table of controlled transformations."""
+    rows = records.rows("transformations")
+    lines = title("Controlled transformations")
+    lines += said(
+        """
+        The same encoder, followed by a known transformation of growing strength
+        from 0 (none) to 1; columns standardised on the anchors after each metric.
+        """
+    )
+    lines += picture("transformations", "Accuracy against the strength")
+    found = defaultdict(list)
+    for row in rows:
+        if "scores" in row:
+            found[row["data"], row["transformation"], row["method"]].append(
+                row["scores"][-1]
+            )
+    methods = ("absolute", *METRICS, "product")
+    cells = [
+        [
+            TITLES.get(data, data),
+            kind,
+            *(
+                DASH if None in found[data, kind, m] else spread(found[data, kind, m])
+                for m in methods
+            ),
+        ]
+        for data, kind in dict.fromkeys((d, k) for d, k, _ in found)
+    ]
+    lines += ["At strength 1:", ""]
+    return lines + table(["data", "transformation", *methods], cells)
+
+
+def subsets(records):
+    """Write the table of sets of metrics."""
+    found = grouped(records.rows("metric_subsets"), "data", "metrics", "method")
+    lines = title("Other sets of metrics")
+    lines += said(
+        """
+        Stitched accuracy of each set: one head on the concatenation, and a plain
+        vote of one head per metric.
+        """
+    )
+    datas = list(dict.fromkeys(d for d, _, _ in found))
+    cells = []
+    for chosen in dict.fromkeys(m for _, m, _ in found):
+        line = [chosen.replace("+", ", ")]
+        for data in datas:
+            line += [spread(found[data, chosen, way]) for way in ("concat", "vote")]
+        cells.append(line)
+    header = [f"{TITLES.get(d, d)}: {way}" for d in datas for way in ("concat", "vote")]
+    lines += table(["metrics", *header], cells)
+    for data in datas:
+        told = []
+        for way in ("concat", "vote"):
+            sets = {m: v for (d, m, w), v in found.items() if (d, w) == (data, way)}
+            best = max(sets, key=lambda m: np.mean(sets[m]))
+            told.append(f"{best.replace('+', ', ')} ({way}, {spread(sets[best])})")
+        lines += [f"Best on {TITLES.get(data, data)}: {'; '.join(told)}.", ""]
+    return lines
