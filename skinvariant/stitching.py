@@ -50,7 +50,7 @@ __all__ = ["BASELINES", "StitchingReport", "cross_stitch", "mantel_test", "stitc
 _FEWEST, _FEWEST_TO_DOUBT, _MOST_TO_DOUBT = 10, 20, 200
 _DOUBT = 0.01
 # how far evidence moves the weights: the head's opinion of its own training rows less
-_ALPHA_LABELS, _ALPHA_OPINIONS = 10.0, 100.0
+_ALPHA_LABELS, _ALPHA_OPINIONS = 10.0, 50.0
 _TINY = np.finfo(np.float64).tiny
 
 
@@ -119,7 +119,7 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
     For this no anchor is its own: its comparison with itself is replaced by the mean of
     the others', and it is translated by a map fitted on others.  The weights are those
     of `skinvariant.pooling.log_pool_weights`, with alpha=10 where labels are the
-    evidence and 100 where they are not.  Their prior: voters count by the
+    evidence and 50 where they are not.  Their prior: voters count by the
     signal-to-noise ratio :math:`c^2 / (1 - c^2)` of their spaces, where c is
     `skinvariant.comparison.space_agreement`; each translation gets a third of the share
     of variance that it explains of the old anchors left out; what is trained on `y`

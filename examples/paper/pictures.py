@@ -14,7 +14,7 @@ COLOURS = dict(
         strict=False,
     )
 )
-COLOURS["absolute"] = "0.6"
+COLOURS |= {"absolute": "0.6", "product": "k"}
 
 
 def metrics(records):
