@@ -14,7 +14,7 @@ COLOURS = dict(
         strict=False,
     )
 )
-COLOURS |= {"absolute": "0.6", "product": "k"}
+COLOURS |= {"absolute": "0.6", "product": "k", f"{tables.POOL}, labels": "k"}
 
 
 def metrics(records):
@@ -45,12 +45,11 @@ def metrics(records):
 
 
 def curve(ax, x, runs, **style):
-    """Draw a mean over runs and its standard deviation."""
-    runs = np.array(runs)
-    mean = runs.mean(axis=0)
+    """Draw the mean of the runs at each x, and their standard deviation."""
+    mean = np.array([np.mean(values) for values in runs])
     (line,) = ax.plot(x, mean, marker=".", **style)
-    if len(runs) > 1:
-        sd = runs.std(axis=0, ddof=1)
+    if min(map(len, runs)) > 1:
+        sd = np.array([np.std(values, ddof=1) for values in runs])
         ax.fill_between(x, mean - sd, mean + sd, color=line.get_color(), alpha=0.15)
 
 
@@ -64,8 +63,9 @@ def anchor_sets_number(records):
     for ax, data in zip(axes, datas, strict=True):
         for method in dict.fromkeys(m for d, m, _ in found if d == data):
             numbers = sorted(n for d, m, n in found if (d, m) == (data, method))
-            runs = np.transpose([found[data, method, n] for n in numbers])
+            runs = [found[data, method, n] for n in numbers]
             rival = method not in (*tables.METRICS, tables.POOL)
+            main = method.startswith(tables.POOL)
             curve(
                 ax,
                 numbers,
@@ -73,7 +73,7 @@ def anchor_sets_number(records):
                 label=method if ax is axes[0] else None,
                 color=COLOURS[method],
                 linestyle="--" if rival else "-",
-                linewidth=2.5 if method == tables.POOL else 1.2,
+                linewidth=2.5 if main else 1.2,
             )
         ax.set(xscale="log", xlabel="anchors", title=tables.TITLES.get(data, data))
         ax.grid(alpha=0.3)
@@ -97,7 +97,7 @@ def transformations(records):
         block = axes[2 * i : 2 * i + 2].ravel()
         for ax, kind in zip(block, kinds, strict=False):
             for method in ("absolute", *tables.METRICS, "product"):
-                runs = np.array(found[data, kind, method], dtype=float)
+                runs = np.array(found[data, kind, method], dtype=float).T
                 first = ax is axes.flat[0]
                 curve(
                     ax,
