@@ -100,7 +100,7 @@ class Size(NamedTuple):
     jobs: int = 2
 
 
-QUICK = Size(100, epochs=30, decoder_epochs=15, end_to_end_seeds=1, jobs=1)
+QUICK = Size(60, epochs=20, decoder_epochs=8, end_to_end_seeds=1, jobs=1)
 
 
 # --- networks ---------------------------------------------------------------------
