@@ -72,3 +72,102 @@ def test_reconstruction(tmp_path):
     (picture,) = tmp_path.glob("*.png")
     assert picture.name == "reconstruction_digits.png"
     assert picture.stat().st_size < 250_000
+
+
+def stitched_means(rows, **wanted):
+    """Mean of the cells off the diagonal, by method, of the rows that are wanted."""
+    found = {}
+    for row in rows:
+        if "scores" in row and all(row.get(k) == v for k, v in wanted.items()):
+            matrix = np.array(row["scores"], dtype=float)
+            off = matrix[~np.eye(len(matrix), dtype=bool)]
+            found.setdefault(row["method"], []).append(np.nanmean(off))
+    return {method: np.mean(values) for method, values in found.items()}
+
+
+def test_classification(tmp_path):
+    """Every method is there; heads swapped as they are guess, relative ones do not."""
+    pytest.importorskip("skorch")
+    rows = run(tmp_path, "classification.py", "--seeds", "1")
+    means = stitched_means(rows)
+    expected = "cosine euclidean manhattan chebyshev concat sum mean weighted mlp_sum"
+    expected += " attention anchor-weighted orthogonal linear ridge affine kernel"
+    assert set(expected.split()) | {"absolute", "few labels"} == set(means)
+    assert means.pop("absolute") < 0.3 < 0.6 < min(means.values())
+    assert means["anchor-weighted"] > means["concat"]
+
+
+def test_which_invariance(tmp_path):
+    """Relative spaces of two networks have matching rows; the spaces have not."""
+    rows = run(tmp_path, "which_invariance.py", "--seeds", "1")
+    means = {row["method"]: np.nanmean(row["mrr"]) for row in rows if "mrr" in row}
+    assert len(means) == 6
+    assert means["product"] > 2 * means["absolute"]
+
+
+def test_transformations(tmp_path):
+    """What a metric declares not to see leaves its head as it is."""
+    rows = run(tmp_path, "transformations.py", "--seeds", "1")
+    ends = {(r["transformation"], r["method"]): r["scores"] for r in rows[1:]}
+    assert len(ends) == 8 * 6
+    for kind in ("scaling", "permutation"):
+        for method in ("cosine", "euclidean", "manhattan", "chebyshev", "product"):
+            start, end = ends[kind, method]
+            assert abs(start - end) < 0.005
+    assert ends["rotation", "absolute"][1] < 0.5 < ends["rotation", "euclidean"][1]
+
+
+def test_metric_subsets(tmp_path):
+    """All sets are there, and a set of one is the same for vote and head."""
+    rows = run(tmp_path, "metric_subsets.py", "--seeds", "1")[1:]
+    assert len({row["metrics"] for row in rows}) == 15 + 4 + 4
+    single = [row["scores"] for row in rows if row["metrics"] == "cosine"]
+    assert len(single) == 2
+    np.testing.assert_allclose(*single)
+
+
+def test_subspace_selection(tmp_path):
+    """Every part is trained, on the digits from 30 labels."""
+    pytest.importorskip("skorch")
+    rows = run(tmp_path, "subspace_selection.py", "--seeds", "1")
+    found = {row["method"]: row["accuracy"] for row in rows}
+    assert set(found) == {"own", "stitched", "few labels", "aggregation", "head", "all"}
+    assert found["own"] > found["stitched"] > 0.5
+
+
+@pytest.mark.parametrize("part", ["number", "strategy", "elsewhere"])
+def test_anchor_sets(tmp_path, part):
+    """More anchors stitch better; no way to choose them is left out."""
+    rows = run(tmp_path, "anchor_sets.py", part, "--seeds", "1")
+    if part == "number":
+        few, many = (stitched_means(rows, n_anchors=n) for n in (20, 60))
+        assert "anchor-weighted, labels" in many
+        assert few["ridge"] < many["ridge"]
+        assert few["euclidean"] < many["euclidean"]
+    elif part == "strategy":
+        names = {row["strategy"] for row in rows[1:]}
+        assert names == {"random", "stratified", "kmeans", "farthest"}
+    else:
+        same, other = (
+            stitched_means(rows, anchors=f"{place} data") for place in ("same", "other")
+        )
+        assert set(same) == set(other)
+
+
+def test_without_the_data(tmp_path):
+    """What needs the data folder says so."""
+    command = [sys.executable, PAPER / "classification.py", "trec", "--out", tmp_path]
+    environment = {k: v for k, v in os.environ.items() if k != "SKINVARIANT_DATA"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "SKINVARIANT_DATA must name the folder" in done.stderr
+
+
+def test_the_page_is_that_of_the_records():
+    """No number on the page Results is typed by hand."""
+    pytest.importorskip("matplotlib")
+    command = [sys.executable, PAPER / "report.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
