@@ -1,6 +1,8 @@
-"""Spaces whose relation is known: the oracle of tests and examples."""
+"""Data to try things on: spaces whose relation is known, files of spaces."""
 
+import zipfile
 from numbers import Integral, Real
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import ortho_group
@@ -10,7 +12,7 @@ from sklearn.utils import Bunch, check_random_state
 from skinvariant._validation import check_choice, check_number
 from skinvariant.metrics import TRANSFORMATIONS
 
-__all__ = ["make_related_spaces"]
+__all__ = ["load_embeddings", "make_related_spaces"]
 
 # classes whose maps may lead into a wider space
 _WIDENING = ("affine", "linear", "orthogonal")
@@ -161,3 +163,145 @@ def make_related_spaces(
         offset=offset,
         transformation=transformation,
     )
+
+
+def load_embeddings(path, *, dtype="float32"):
+    """Load corresponding spaces, with their labels, from an ``.npz`` file.
+
+    Parameters
+    ----------
+    path : str or path
+        A file that `numpy.savez` or `numpy.savez_compressed` has written, with
+        ``X_NAME_train`` and ``X_NAME_test`` for each encoder, ``y_train`` and
+        ``y_test``.  Or with ``X_NAME`` for each encoder, ``y``, and the rows of each
+        part: ``train_idx``, ``test_idx`` and perhaps ``val_idx``.  Class names may
+        be in ``classes``.
+    dtype : str or dtype, default="float32"
+        What the spaces are cast to.  Files often hold float16, which is too narrow to
+        calculate with.
+
+    Returns
+    -------
+    Bunch
+        With dicts ``X_train`` and ``X_test`` from the encoder's name to its space,
+        labels ``y_train`` and ``y_test`` (None if the file has none) and the list
+        ``target_names``.  A file of whole spaces also gives these, as the dict ``X``;
+        its validation rows follow the training rows in ``X_train``.  Every other
+        array keeps its name; one called ``X_train`` or ``X_test`` (raw images) is
+        handed over as it is.  Integers are widened to int64.
+
+    Raises
+    ------
+    ValueError
+        If the file is no ``.npz`` file, has no space, has Python objects in it, or if
+        spaces and labels have different numbers of rows.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from skinvariant.datasets import load_embeddings, make_related_spaces
+    >>> made = make_related_spaces(n_features_b=12, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "spaces.npz")
+    ...     np.savez(
+    ...         path,
+    ...         X_small_train=made.X_a[:150].astype(np.float16),
+    ...         X_small_test=made.X_a[150:].astype(np.float16),
+    ...         X_large_train=made.X_b[:150].astype(np.float16),
+    ...         X_large_test=made.X_b[150:].astype(np.float16),
+    ...         y_train=made.y[:150],
+    ...         y_test=made.y[150:],
+    ...     )
+    ...     spaces = load_embeddings(path)
+    >>> {name: X.shape for name, X in spaces.X_train.items()}
+    {'small': (150, 8), 'large': (150, 12)}
+    >>> spaces.X_test["large"].dtype, spaces.y_test.shape
+    (dtype('float32'), (50,))
+    """
+    path = Path(path)
+    arrays = _read_npz(path)
+    spaces = [name for name in arrays if name.startswith("X_")]
+    if not spaces:
+        raise ValueError(
+            f"{str(path)!r} must hold a space, called X_NAME_train and X_NAME_test or "
+            f"X_NAME; got {sorted(arrays)}"
+        )
+    _check_rows(path, arrays)
+    bunch = Bunch(X_train={}, X_test={}, y_train=None, y_test=None)
+    bunch.update({name: _widen(arrays[name]) for name in arrays if name not in spaces})
+    for name in spaces:
+        part = _part(name)
+        if name == f"X{part}":
+            bunch[name] = arrays[name]
+        elif part:
+            bunch[f"X{part}"][name[2 : -len(part)]] = arrays[name].astype(dtype)
+    whole = {name[2:]: arrays[name].astype(dtype) for name in spaces if not _part(name)}
+    if whole:
+        bunch.X = whole
+        _take_parts(bunch)
+    bunch.target_names = _class_names(bunch)
+    return bunch
+
+
+def _read_npz(path):
+    """Return the arrays of an ``.npz`` file by name."""
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(
+                f"{str(path)!r} must be an .npz file, as numpy.savez writes it; it is "
+                "another file, or not complete"
+            )
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _widen(array):
+    """Integers in int64, so that sums and indices cannot overflow."""
+    return array.astype(np.int64) if array.dtype.kind in "iu" else array
+
+
+def _part(name):
+    """Return the part of the data that the name of a space ends with, or nothing."""
+    return next((part for part in ("_train", "_test") if name.endswith(part)), "")
+
+
+def _check_rows(path, arrays):
+    """Refuse spaces and labels that cannot be of the same samples."""
+    first = {}
+    for name in arrays:
+        if not name.startswith("X_") and name not in ("y", "y_train", "y_test"):
+            continue
+        n_rows = len(np.atleast_1d(arrays[name]))
+        other, expected = first.setdefault(_part(name), (name, n_rows))
+        if n_rows != expected:
+            raise ValueError(
+                f"arrays of {str(path)!r} must have a row for each sample; got "
+                f"{expected} in {other} and {n_rows} in {name}"
+            )
+
+
+def _take_parts(bunch):
+    """Cut whole spaces into training (with validation) and test rows."""
+    parts = {
+        "train": [bunch[key] for key in ("train_idx", "val_idx") if key in bunch],
+        "test": [bunch[key] for key in ("test_idx",) if key in bunch],
+    }
+    for part, indices in parts.items():
+        if not indices:
+            continue
+        rows = np.concatenate(indices)
+        for name, X in bunch.X.items():
+            bunch[f"X_{part}"][name] = X[rows]
+        if "y" in bunch:
+            bunch[f"y_{part}"] = bunch.y[rows]
+
+
+def _class_names(bunch):
+    """Names of the classes: those of the file, or the labels themselves."""
+    if "classes" in bunch:
+        return [str(name) for name in bunch.classes]
+    labels = [bunch.get(key) for key in ("y", "y_train", "y_test")]
+    labels = [part for part in labels if part is not None]
+    return [str(label) for label in np.unique(np.concatenate(labels))] if labels else []
