@@ -1,6 +1,7 @@
 """Data to try things on: spaces whose relation is known, files of spaces."""
 
 import zipfile
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -9,10 +10,14 @@ from scipy.stats import ortho_group
 from sklearn.datasets import make_blobs
 from sklearn.utils import Bunch, check_random_state
 
+from skinvariant import _hub
 from skinvariant._validation import check_choice, check_number
 from skinvariant.metrics import TRANSFORMATIONS
 
-__all__ = ["load_embeddings", "make_related_spaces"]
+__all__ = ["encode", "load_embeddings", "make_related_spaces"]
+
+# of what encoders give
+_SPACE_DTYPES = dict.fromkeys(("float16", "float32", "float64"))
 
 # classes whose maps may lead into a wider space
 _WIDENING = ("affine", "linear", "orthogonal")
@@ -305,3 +310,115 @@ def _class_names(bunch):
     labels = [bunch.get(key) for key in ("y", "y_train", "y_test")]
     labels = [part for part in labels if part is not None]
     return [str(label) for label in np.unique(np.concatenate(labels))] if labels else []
+
+
+def encode(
+    name,
+    inputs,
+    *,
+    batch_size=32,
+    device="cpu",
+    library=None,
+    revision=None,
+    cache=None,
+    dtype="float32",
+    verbose=0,
+):
+    """Encode texts or images by a pretrained encoder, batch by batch.
+
+    Parameters
+    ----------
+    name : str
+        Name of the encoder on the Hugging Face hub, or a folder that it was saved to.
+    inputs : iterable of str, of uint8 arrays or of PIL images
+        The samples.  An array of images has the shape (n_samples, height, width),
+        (n_samples, height, width, 1) or (n_samples, height, width, 3).  A generator is
+        read as it is needed: no more than a batch is in memory.
+    batch_size : int, default=32
+        How many samples to encode at once.  It changes a value by rounding at most.
+    device : str, default="cpu"
+        Where to run the encoder, as torch names it.
+    library : {"sentence-transformers", "timm", "transformers"}, default=None
+        What loads the encoder.  None: that of the name's prefix ("timm/",
+        "sentence-transformers/"), else "transformers".
+    revision : str, default=None
+        Branch, tag or commit on the hub.  None: the newest.
+    cache : str or path, default=None
+        A folder that keeps the space: the next call with the same encoder, revision,
+        samples and dtype reads it there, and does not load the encoder.  None: nothing
+        is kept.
+    dtype : {"float16", "float32", "float64"}, default="float32"
+        Of the space.  The encoder itself runs in float32.
+    verbose : int or bool, default=0
+        Whether to show a progress bar, which needs tqdm.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+        The space: row i is that of sample i.
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, if a value is not finite in `dtype`, or a parameter is
+        not as documented.
+    TypeError
+        If a sample is neither text nor image, or the encoder cannot take it.
+    ImportError
+        If a library is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If a file of the cache is broken; its space is made anew.
+
+    See Also
+    --------
+    fetch_benchmark : Samples to encode.
+    load_embeddings : Spaces that were encoded and stored before.
+
+    Notes
+    -----
+    With "transformers" a row is the mean of the last hidden states, over the tokens
+    that are not padding, or over all positions of an image.  With "timm" it is what
+    the model has before its classifier, of images that its own transform has
+    prepared.  With "sentence-transformers" it is what the model's own ``encode`` gives.
+    A text that is longer than the encoder can take is cut.
+
+    Without a `revision` the cache does not notice that a name has got other weights on
+    the hub: give a commit.  Of a folder all files are compared.  A generator is kept in
+    a temporary file meanwhile, as its samples are needed twice.
+
+    Examples
+    --------
+    >>> from skinvariant.datasets import encode
+    >>> X = encode(
+    ...     "sentence-transformers/all-MiniLM-L6-v2",
+    ...     ["How far is it from Denver to Aspen ?", "What is an atom ?"],
+    ...     cache="spaces",
+    ... )  # doctest: +SKIP
+    >>> X.shape  # doctest: +SKIP
+    (2, 384)
+    """
+    name = str(name)
+    check_number("batch_size", batch_size, Integral, 1)
+    check_choice("dtype", str(np.dtype(dtype)), _SPACE_DTYPES)
+    library = _hub.library_of(name) if library is None else library
+    check_choice("library", library, _hub.LIBRARIES)
+    _hub.check_inputs(inputs)
+    known = {"library": library, "revision": revision, "dtype": np.dtype(dtype)}
+    run = partial(
+        _hub.encode_batches, name, device=device, batch_size=int(batch_size), **known
+    )
+    if cache is None:
+        n_samples = len(inputs) if hasattr(inputs, "__len__") else None
+        return _hub.collect(run(_hub.read_samples(inputs)), n_samples, verbose)
+    cache = Path(cache)
+    with _hub.readable_twice(inputs, cache) as samples:
+        key, n_samples = _hub.cache_key(name, samples(), **known)
+        path = cache / f"{key}.npz"
+        X = _hub.read_cache(path)
+        if X is None:
+            X = _hub.collect(run(samples()), n_samples, verbose)
+            _hub.write_cache(path, X)
+    return X
