@@ -1,4 +1,4 @@
-"""Data to try things on: spaces whose relation is known, files of spaces."""
+"""Data to try things on: spaces whose relation is known, benchmarks and encoders."""
 
 import zipfile
 from functools import partial
@@ -10,11 +10,11 @@ from scipy.stats import ortho_group
 from sklearn.datasets import make_blobs
 from sklearn.utils import Bunch, check_random_state
 
-from skinvariant import _hub
+from skinvariant import _benchmarks, _hub
 from skinvariant._validation import check_choice, check_number
 from skinvariant.metrics import TRANSFORMATIONS
 
-__all__ = ["encode", "load_embeddings", "make_related_spaces"]
+__all__ = ["encode", "fetch_benchmark", "load_embeddings", "make_related_spaces"]
 
 # of what encoders give
 _SPACE_DTYPES = dict.fromkeys(("float16", "float32", "float64"))
@@ -168,6 +168,78 @@ def make_related_spaces(
         offset=offset,
         transformation=transformation,
     )
+
+
+def fetch_benchmark(
+    name, *, subset="train", data_home=None, revision=None, return_X_y=False
+):
+    """Fetch a benchmark by name, through the library that has it.
+
+    Parameters
+    ----------
+    name : {"CIFAR-10", "CIFAR-100", "Cora", "DBpedia", "Fashion-MNIST", "MNIST", \
+            "N24News", "TREC"}
+        The benchmark.
+    subset : {"train", "test", "all"}, default="train"
+        Which part of it; "all": the training samples, then the test samples.
+        Validation samples, where there are any, follow the training samples.
+    data_home : str or path, default=None
+        Where downloads are kept.  None: where the library keeps them; with
+        torchvision and PyTorch Geometric, where scikit-learn does.  "N24News" must be
+        there already.
+    revision : str or int, default=None
+        Of "DBpedia" and "TREC" a branch, tag or commit on the hub, of "MNIST" and
+        "Fashion-MNIST" a version on OpenML.  None: the usual one.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` alone.
+
+    Returns
+    -------
+    Bunch or tuple
+        With the samples ``data``: a list of str, or an array of images, uint8, of shape
+        (n_samples, height, width) or (n_samples, height, width, 3); the class of each
+        sample ``target``, of shape (n_samples,), dtype int64; the list of classes
+        ``target_names``; and what it is, ``DESCR``.  Further:
+
+        - "Cora": ``data`` are the features of nodes, of shape (n_samples, 1433);
+          ``nodes`` are their numbers, ``edges`` those of the whole graph, of shape
+          (2, n_edges), in both directions; ``train_idx``, ``val_idx`` and ``test_idx``
+          the nodes of each part.  "all": every node, in order.
+        - "DBpedia": ``title``.
+        - "N24News": ``data`` are the abstracts; ``headline``, ``caption``, ``body`` and
+          the paths ``images``.
+        - "TREC": ``target`` are the coarse classes; ``target_fine`` and
+          ``target_fine_names``.
+
+    Raises
+    ------
+    ValueError
+        If there is no benchmark or subset of this name, or it has no revisions.
+    FileNotFoundError
+        If "N24News" is not in `data_home`.
+    ImportError
+        If the library is not installed.
+
+    See Also
+    --------
+    encode : Spaces of these samples.
+
+    Notes
+    -----
+    What goes wrong in a download is an error of the library that downloads.
+
+    Examples
+    --------
+    >>> from skinvariant.datasets import fetch_benchmark
+    >>> questions = fetch_benchmark("TREC")  # doctest: +SKIP
+    >>> len(questions.data), questions.target_names  # doctest: +SKIP
+    (5452, ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'])
+    """
+    fetch, description = check_choice("name", name, _benchmarks.BENCHMARKS)
+    check_choice("subset", subset, dict.fromkeys(("train", "test", "all")))
+    bunch = fetch(name, subset, data_home, revision)
+    bunch.DESCR = description
+    return (bunch.data, bunch.target) if return_X_y else bunch
 
 
 def load_embeddings(path, *, dtype="float32"):

@@ -1,20 +1,29 @@
-"""Encoders by name: real models of three libraries, small and of random weights."""
+"""Encoders and benchmarks by name, with the real classes of the libraries behind them.
 
+The models are small and of random weights, the data small and in the layout of the
+real files.
+"""
+
+import gzip
 import hashlib
+import json
 import os
+import pickle
 import shutil
+import sys
 import warnings
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
 
 # before the libraries are imported: nothing here may wait for a network
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
-from skinvariant import _hub
-from skinvariant.datasets import encode
+from skinvariant import _benchmarks, _hub
+from skinvariant.datasets import encode, fetch_benchmark, load_embeddings
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -582,6 +591,369 @@ def test_no_network(name, inputs, tmp_path, monkeypatch):
 )
 def test_missing_library(monkeypatch, images, module, library):
     """A library that is not there is an error with the install command."""
-    monkeypatch.setitem(__import__("sys").modules, module, None)
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"{module}.*'skinvariant\[benchmarks\]'"):
         encode("a/b", images, library=library)
+
+
+# Benchmarks: each library reads files in the layout of the real ones
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Whatever would open a connection is an error at once."""
+
+    def fail(*args, **params):
+        raise OSError("there is no network")
+
+    monkeypatch.setattr("socket.create_connection", fail)
+    monkeypatch.setattr("socket.getaddrinfo", fail)
+
+
+def write_openml(data_home, name, pixels, target, quote):
+    """The answers of OpenML, where fetch_openml keeps them."""
+    n_pixels = pixels.shape[1]
+    columns = [f"pixel{i + 1}" for i in range(n_pixels)]
+    lines = [f"@RELATION {name}"]
+    lines += [f"@ATTRIBUTE {column} integer" for column in columns]
+    lines += ["@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}", "@DATA"]
+    for row, y in zip(pixels, target, strict=True):
+        lines.append(",".join([*map(str, row), f"{quote}{y}{quote}"]))
+    arff = "\n".join(lines).encode()
+    features = [
+        {
+            "index": str(i),
+            "name": column,
+            "data_type": "nominal" if column == "class" else "numeric",
+            "is_target": "true" if column == "class" else "false",
+            "is_ignore": "false",
+            "is_row_identifier": "false",
+            "number_of_missing_values": "0",
+        }
+        for i, column in enumerate([*columns, "class"])
+    ]
+    url = f"https://www.openml.org/data/v1/download/52667/{name}.arff"
+    description = {"id": "554", "name": name, "version": "1", "format": "ARFF"}
+    description |= {"status": "active", "file_id": "52667", "url": url}
+    description |= {"description": "Small."}
+    description |= {"md5_checksum": hashlib.md5(arff).hexdigest()}
+    quality = [{"name": "NumberOfInstances", "value": str(len(target))}]
+    api = "api/v1/json/data"
+    answers = {
+        f"{api}/list/data_name/{name}/limit/2/data_version/1": {
+            "data": {"dataset": [{"did": 554, "name": name, "version": 1}]}
+        },
+        f"{api}/554": {"data_set_description": description},
+        f"{api}/features/554": {"data_features": {"feature": features}},
+        f"{api}/qualities/554": {"data_qualities": {"quality": quality}},
+    }
+    files = {path: json.dumps(answer).encode() for path, answer in answers.items()}
+    files[f"data/v1/download/52667/{name}.arff"] = arff
+    for path, content in files.items():
+        path = data_home / "openml" / "openml.org" / f"{path}.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "openml_name", "seventh"),
+    [("MNIST", "mnist_784", "7"), ("Fashion-MNIST", "fashion-mnist", "Sneaker")],
+)
+@pytest.mark.parametrize("quote", ["", "'"])
+def test_openml(tmp_path, no_network, name, openml_name, seventh, quote):
+    """Grey images, six sevenths of them to train, as fetch_openml reads them."""
+    pytest.importorskip("pandas")
+    rng = np.random.RandomState(0)
+    pixels, target = rng.randint(0, 256, (70, 16)), rng.randint(0, 10, 70)
+    write_openml(tmp_path, openml_name, pixels, target, quote)
+    for subset, rows in (
+        ("train", slice(60)),
+        ("test", slice(60, 70)),
+        ("all", slice(70)),
+    ):
+        bunch = fetch_benchmark(name, subset=subset, data_home=tmp_path)
+        assert bunch.data.dtype == np.uint8
+        assert_array_equal(bunch.data, pixels[rows].reshape(-1, 4, 4))
+        assert bunch.target.dtype == np.int64
+        assert_array_equal(bunch.target, target[rows])
+        assert len(bunch.target_names) == 10
+        assert bunch.target_names[7] == seventh
+        assert "60,000 to train" in bunch.DESCR
+    X, y = fetch_benchmark(name, data_home=tmp_path, return_X_y=True)
+    assert_array_equal(X, pixels[:60].reshape(-1, 4, 4))
+    assert_array_equal(y, target[:60])
+
+
+def write_cifar(root, dataset, monkeypatch):
+    """Pickled batches with the names and keys of the real ones, and their hashes."""
+    rng = np.random.RandomState(0)
+    folder = root / dataset.base_folder
+    folder.mkdir()
+    hundred = dataset.meta["key"] == "fine_label_names"
+    n_classes = 100 if hundred else 10
+    expected = {}
+
+    def write(name, content):
+        content = pickle.dumps(content)
+        (folder / name).write_bytes(content)
+        return hashlib.md5(content).hexdigest()
+
+    for part in ("train_list", "test_list"):
+        hashes, images, labels = [], [], []
+        for name, _ in getattr(dataset, part):
+            data = rng.randint(0, 256, (3, 3072)).astype(np.uint8)
+            y = rng.randint(0, n_classes, 3).tolist()
+            key = "fine_labels" if hundred else "labels"
+            hashes.append([name, write(name, {"data": data, key: y})])
+            # rows are red, then green, then blue planes
+            images.append(data.reshape(3, 3, 32, 32).transpose(0, 2, 3, 1))
+            labels += y
+        monkeypatch.setattr(dataset, part, hashes)
+        expected[part[:-5]] = np.concatenate(images), np.array(labels)
+    names = [f"class {i}" for i in range(n_classes)]
+    meta = {**dataset.meta}
+    meta["md5"] = write(meta["filename"], {meta["key"]: names})
+    monkeypatch.setattr(dataset, "meta", meta)
+    return expected, names
+
+
+@pytest.mark.parametrize("name", ["CIFAR-10", "CIFAR-100"])
+def test_cifar(tmp_path, no_network, monkeypatch, name):
+    """Images in colour, of all batches, as torchvision reads them."""
+    datasets = pytest.importorskip("torchvision.datasets")
+    dataset = getattr(datasets, name.replace("-", ""))
+    expected, names = write_cifar(tmp_path, dataset, monkeypatch)
+    pairs = [expected["train"], expected["test"]]
+    expected["all"] = tuple(map(np.concatenate, zip(*pairs, strict=True)))
+    assert len(expected["train"][1]) == (15 if name == "CIFAR-10" else 3)
+    for subset, (images, labels) in expected.items():
+        bunch = fetch_benchmark(name, subset=subset, data_home=tmp_path)
+        assert bunch.data.dtype == np.uint8
+        assert_array_equal(bunch.data, images)
+        assert bunch.target.dtype == np.int64
+        assert_array_equal(bunch.target, labels)
+        assert bunch.target_names == names
+
+
+def write_parquet(folder, features, parts):
+    """The parquet files of a data set, with their features, as the hub keeps them."""
+    datasets = pytest.importorskip("datasets")
+    for part, columns in parts.items():
+        path = folder / "default" / part / "0000.parquet"
+        path.parent.mkdir(parents=True)
+        stored = datasets.Dataset.from_dict(columns, datasets.Features(features))
+        stored.to_parquet(str(path))
+
+
+def redirect(monkeypatch, folder):
+    """Read a folder where the hub is asked, and return what it is asked for."""
+    datasets = pytest.importorskip("datasets")
+    load_dataset, calls = datasets.load_dataset, []
+
+    def load_folder(name, *, revision, **params):
+        calls.append((name, revision))
+        return load_dataset(str(folder), **params)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_folder)
+    return calls
+
+
+def test_trec(tmp_path, no_network, monkeypatch):
+    """Questions with coarse and fine classes, from the branch that has parquet."""
+    datasets = pytest.importorskip("datasets")
+    features = {
+        "text": datasets.Value("string"),
+        "coarse_label": datasets.ClassLabel(names=["ABBR", "ENTY", "DESC"]),
+        "fine_label": datasets.ClassLabel(names=["ABBR:abb", "ENTY:animal", "DESC:x"]),
+    }
+    train = {"text": TEXTS[:3], "coarse_label": [2, 0, 1], "fine_label": [0, 1, 2]}
+    test = {"text": TEXTS[3:5], "coarse_label": [1, 1], "fine_label": [2, 1]}
+    write_parquet(tmp_path / "data", features, {"train": train, "test": test})
+    calls = redirect(monkeypatch, tmp_path / "data")
+    params = {"data_home": tmp_path / "cache"}
+    bunch = fetch_benchmark("TREC", **params)
+    assert bunch.data == TEXTS[:3]
+    assert_array_equal(bunch.target, [2, 0, 1])
+    assert bunch.target.dtype == np.int64
+    assert bunch.target_names == ["ABBR", "ENTY", "DESC"]
+    assert_array_equal(bunch.target_fine, [0, 1, 2])
+    assert bunch.target_fine_names == features["fine_label"].names
+    assert fetch_benchmark("TREC", subset="test", **params).data == TEXTS[3:5]
+    bunch = fetch_benchmark("TREC", subset="all", revision="v2", **params)
+    assert bunch.data == TEXTS[:5]
+    assert_array_equal(bunch.target, [2, 0, 1, 1, 1])
+    branch = ("CogComp/trec", "refs/convert/parquet")
+    assert calls == [branch, branch, ("CogComp/trec", "v2")]
+
+
+def test_dbpedia(tmp_path, no_network, monkeypatch):
+    """Abstracts with their titles."""
+    datasets = pytest.importorskip("datasets")
+    features = {
+        "label": datasets.ClassLabel(names=["Company", "Animal"]),
+        "title": datasets.Value("string"),
+        "content": datasets.Value("string"),
+    }
+    train = {"label": [1, 0], "title": ["a", "b"], "content": TEXTS[:2]}
+    test = {"label": [0], "title": ["c"], "content": TEXTS[2:3]}
+    write_parquet(tmp_path / "data", features, {"train": train, "test": test})
+    calls = redirect(monkeypatch, tmp_path / "data")
+    bunch = fetch_benchmark("DBpedia", subset="all", data_home=tmp_path / "cache")
+    assert bunch.data == TEXTS[:3]
+    assert bunch.title == ["a", "b", "c"]
+    assert_array_equal(bunch.target, [1, 0, 0])
+    assert bunch.target_names == ["Company", "Animal"]
+    assert calls == [("fancyzhx/dbpedia_14", None)]
+
+
+def test_cora(tmp_path, no_network):
+    """A graph in the files of Planetoid: 14, 500 and 20 nodes of each part."""
+    pytest.importorskip("torch_geometric")
+    rng = np.random.RandomState(0)
+    n_train, n_all, n_test, n_nodes = 14, 520, 20, 540
+    x = rng.randint(0, 2, (n_nodes, 6)).astype(np.float32)
+    y = np.arange(n_nodes) % 7
+    one_hot = np.eye(7, dtype=np.int32)[y]
+    graph = {i: [(i + 1) % n_nodes, (i - 1) % n_nodes] for i in range(n_nodes)}
+    shuffled = n_all + rng.permutation(n_test)
+    files = {
+        "x": csr_matrix(x[:n_train]),
+        "tx": csr_matrix(x[shuffled]),
+        "allx": csr_matrix(x[:n_all]),
+        "y": one_hot[:n_train],
+        "ty": one_hot[shuffled],
+        "ally": one_hot[:n_all],
+        "graph": graph,
+    }
+    folder = tmp_path / "Cora" / "raw"
+    folder.mkdir(parents=True)
+    for key, value in files.items():
+        (folder / f"ind.cora.{key}").write_bytes(pickle.dumps(value))
+    (folder / "ind.cora.test.index").write_text("".join(f"{i}\n" for i in shuffled))
+    for subset, rows in (
+        ("train", np.arange(514)),
+        ("test", np.arange(520, 540)),
+        ("all", np.arange(540)),
+    ):
+        bunch = fetch_benchmark("Cora", subset=subset, data_home=tmp_path)
+        assert_array_equal(bunch.nodes, rows)
+        assert_array_equal(bunch.data, x[rows])
+        assert_array_equal(bunch.target, y[rows])
+        assert bunch.target.dtype == np.int64
+        assert len(bunch.target_names) == 7
+        edges = {tuple(edge) for edge in bunch.edges.T.tolist()}
+        assert edges == {(i, j) for i in graph for j in graph[i]}
+    assert_array_equal(bunch.train_idx, np.arange(14))
+    assert_array_equal(bunch.val_idx, np.arange(14, 514))
+    assert_array_equal(bunch.test_idx, np.arange(520, 540))
+
+
+def test_the_topics_of_cora():
+    """Topics are known by their numbers of papers, as no file names them."""
+    data = os.environ.get("SKINVARIANT_DATA")
+    if not data:
+        pytest.skip("SKINVARIANT_DATA does not name a folder of real embeddings")
+    counts = np.bincount(load_embeddings(f"{data}/cora.npz").y)
+    known = {"Neural_Networks": 818, "Probabilistic_Methods": 426, "Theory": 351}
+    known |= {"Genetic_Algorithms": 418, "Case_Based": 298, "Rule_Learning": 180}
+    known |= {"Reinforcement_Learning": 217}
+    assert [known[topic] for topic in _benchmarks._TOPICS] == counts.tolist()
+
+
+def write_news(folder):
+    """The articles of three parts, as the archive has them."""
+    (folder / "news").mkdir()
+    parts = {"train": ["Science", "Art"], "dev": ["Art"], "test": ["Books", "Science"]}
+    for part, sections in parts.items():
+        items = [
+            {
+                "section": section,
+                "headline": f"{part} headline {i}",
+                "abstract": f"{part} abstract {i} “é”",
+                "caption": f"{part} caption {i}",
+                "body": f"{part} body {i}",
+                "image_id": f"{part}-{i}",
+            }
+            for i, section in enumerate(sections)
+        ]
+        text = json.dumps(items, ensure_ascii=False)
+        (folder / "news" / f"nytimes_{part}.json").write_text(text, encoding="utf-8")
+
+
+def test_n24news(tmp_path):
+    """Articles of an archive that was downloaded by hand, with sections as classes."""
+    write_news(tmp_path)
+    bunch = fetch_benchmark("N24News", data_home=str(tmp_path))
+    expected = ["train abstract 0 “é”", "train abstract 1 “é”", "dev abstract 0 “é”"]
+    assert bunch.data == expected
+    assert bunch.target_names == ["Art", "Books", "Science"]
+    assert_array_equal(bunch.target, [2, 0, 0])
+    assert bunch.images[0] == tmp_path / "imgs" / "train-0.jpg"
+    test = fetch_benchmark("N24News", subset="test", data_home=tmp_path)
+    assert test.headline == ["test headline 0", "test headline 1"]
+    assert test.caption[1] == "test caption 1"
+    assert test.body[1] == "test body 1"
+    assert_array_equal(test.target, [1, 2])
+    assert test.target_names == bunch.target_names
+    together = fetch_benchmark("N24News", subset="all", data_home=tmp_path)
+    assert together.data == bunch.data + test.data
+
+
+def test_n24news_is_not_there(tmp_path):
+    """Where to get it, and what was not found."""
+    with pytest.raises(FileNotFoundError, match=r"https://.*N24News.* data_home=None"):
+        fetch_benchmark("N24News")
+    with pytest.raises(FileNotFoundError, match=r"has no news/nytimes_train.json"):
+        fetch_benchmark("N24News", data_home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"name": "mnist"}, ValueError, r"'CIFAR-10', .*'TREC'\]; got 'mnist'"),
+        ({"name": 3}, TypeError, r"name must be one of .*; got 3"),
+        ({"name": "TREC", "subset": "dev"}, ValueError, r"'train'\]; got 'dev'"),
+        ({"name": "Cora", "revision": "v1"}, ValueError, r"Cora, .* got 'v1'"),
+        ({"name": "CIFAR-10", "revision": "v1"}, ValueError, r"CIFAR-10, .* 'v1'"),
+        ({"name": "N24News", "revision": "v1"}, ValueError, r"N24News, .* got 'v1'"),
+    ],
+)
+def test_bad_benchmarks(params, error, message):
+    """A name, part or revision that there is not, with those that there are."""
+    with pytest.raises(error, match=message):
+        fetch_benchmark(**params)
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("CIFAR-10", "torchvision.datasets"),
+        ("Cora", "torch_geometric.datasets"),
+        ("MNIST", "pandas"),
+        ("TREC", "datasets"),
+    ],
+)
+def test_benchmarks_of_a_missing_library(monkeypatch, tmp_path, name, module):
+    """A library that is not there is an error with the install command."""
+    monkeypatch.setitem(sys.modules, module, None)
+    package = module.partition(".")[0]
+    message = rf"{name} needs {package}.*'skinvariant\[benchmarks\]'"
+    with pytest.raises(ImportError, match=message):
+        fetch_benchmark(name, data_home=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["CIFAR-100", "Cora", "DBpedia", "TREC"])
+def test_no_network_for_a_benchmark(no_network, tmp_path, name):
+    """The library's own error, with a note of what was asked for."""
+    with pytest.raises(Exception, match=r".") as caught:
+        fetch_benchmark(name, data_home=tmp_path)
+    assert not isinstance(caught.value, ImportError)
+    assert any("skinvariant was loading" in note for note in caught.value.__notes__)
+
+
+def test_every_benchmark_is_described():
+    """Eight names, each with what it is."""
+    names = "CIFAR-10 CIFAR-100 Cora DBpedia Fashion-MNIST MNIST N24News TREC"
+    assert sorted(_benchmarks.BENCHMARKS) == names.split()
+    for _, description in _benchmarks.BENCHMARKS.values():
+        assert description.endswith(".")
