@@ -92,6 +92,7 @@ def _load_transformers(name, kind, device, revision):
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     model = model.float().eval().to(device)
+    features = _features_of_two(model, kind)
     if kind == "image":
         processor = transformers.AutoImageProcessor.from_pretrained(
             name, revision=revision
@@ -99,13 +100,11 @@ def _load_transformers(name, kind, device, revision):
 
         def rows(images):
             pixels = processor(images, return_tensors="pt").to(device)
-            hidden = model(**pixels).last_hidden_state
-            # tokens of a transformer, or a map of channels
-            return hidden.mean(1) if hidden.ndim == 3 else hidden.flatten(2).mean(2)
+            return features(pixels) if features else _mean_position(model(**pixels))
 
         return rows
     tokenizer = _tokenizer(transformers, name, revision)
-    longest = _longest(tokenizer, model.config)
+    longest = _longest(tokenizer, model)
 
     def rows(texts):
         tokens = tokenizer(
@@ -115,11 +114,36 @@ def _load_transformers(name, kind, device, revision):
             max_length=longest,
             return_tensors="pt",
         ).to(device)
-        hidden = model(**tokens).last_hidden_state
-        mask = tokens["attention_mask"].unsqueeze(2).to(hidden.dtype)
-        return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return features(tokens) if features else _mean_token(model(**tokens), tokens)
 
     return rows
+
+
+def _features_of_two(model, kind):
+    """Return what gives the features of a model of texts and images, else None."""
+    methods = {"text": "get_text_features", "image": "get_image_features"}
+    if not all(hasattr(model, method) for method in methods.values()):
+        return None
+    method = getattr(model, methods[kind])
+
+    def features(inputs):
+        output = method(**inputs)
+        return getattr(output, "pooler_output", output)  # a tensor before version 5
+
+    return features
+
+
+def _mean_position(output):
+    """Mean over the tokens of a transformer, or over a map of channels."""
+    hidden = output.last_hidden_state
+    return hidden.mean(1) if hidden.ndim == 3 else hidden.flatten(2).mean(2)
+
+
+def _mean_token(output, tokens):
+    """Mean over the tokens that are not padding."""
+    hidden = output.last_hidden_state
+    mask = tokens["attention_mask"].unsqueeze(2).to(hidden.dtype)
+    return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
 
 
 def _tokenizer(transformers, name, revision):
@@ -132,13 +156,19 @@ def _tokenizer(transformers, name, revision):
     return tokenizer
 
 
-def _longest(tokenizer, config):
+def _longest(tokenizer, model):
     """Return how many tokens a model can take, or None where there is no limit."""
-    limits = [tokenizer.model_max_length]
-    limits.append(getattr(config, "max_position_embeddings", None) or 0)
+    config = getattr(model.config, "text_config", model.config)
+    n_positions = getattr(config, "max_position_embeddings", None) or 0
+    embeddings = getattr(model, "embeddings", None)
+    padding = getattr(
+        getattr(embeddings, "position_embeddings", None), "padding_idx", 0
+    )
+    if padding:  # RoBERTa and its kin count positions from behind that of padding
+        n_positions -= padding + 1
     # a tokenizer that knows no limit says 10^30
-    limits = [limit for limit in limits if 0 < limit < 10**9]
-    return min(limits, default=None)
+    limits = [tokenizer.model_max_length, n_positions]
+    return min((limit for limit in limits if 0 < limit < 10**9), default=None)
 
 
 def _load_sentence_transformers(name, kind, device, revision):

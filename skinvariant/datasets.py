@@ -400,7 +400,7 @@ def encode(
 
     Parameters
     ----------
-    name : str
+    name : str or path
         Name of the encoder on the Hugging Face hub, or a folder that it was saved to.
     inputs : iterable of str, of uint8 arrays or of PIL images
         The samples.  An array of images has the shape (n_samples, height, width),
@@ -452,10 +452,11 @@ def encode(
     Notes
     -----
     With "transformers" a row is the mean of the last hidden states, over the tokens
-    that are not padding, or over all positions of an image.  With "timm" it is what
-    the model has before its classifier, of images that its own transform has
-    prepared.  With "sentence-transformers" it is what the model's own ``encode`` gives.
-    A text that is longer than the encoder can take is cut.
+    that are not padding, or over all positions of an image; a model of both texts and
+    images (CLIP) gives its projected features instead.  With "timm" it is what the
+    model has before its classifier, of images that its own transform has prepared.
+    With "sentence-transformers" it is what the model's own ``encode`` gives.  A text
+    that is longer than the encoder can take is cut.
 
     Without a `revision` the cache does not notice that a name has got other weights on
     the hub: give a commit.  Of a folder all files are compared.  A generator is kept in

