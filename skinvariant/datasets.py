@@ -1,16 +1,23 @@
-"""Spaces whose relation is known: the oracle of tests and examples."""
+"""Data to try things on: spaces whose relation is known, benchmarks and encoders."""
 
+import zipfile
+from functools import partial
 from numbers import Integral, Real
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import ortho_group
 from sklearn.datasets import make_blobs
 from sklearn.utils import Bunch, check_random_state
 
+from skinvariant import _benchmarks, _hub
 from skinvariant._validation import check_choice, check_number
 from skinvariant.metrics import TRANSFORMATIONS
 
-__all__ = ["make_related_spaces"]
+__all__ = ["encode", "fetch_benchmark", "load_embeddings", "make_related_spaces"]
+
+# of what encoders give
+_SPACE_DTYPES = dict.fromkeys(("float16", "float32", "float64"))
 
 # classes whose maps may lead into a wider space
 _WIDENING = ("affine", "linear", "orthogonal")
@@ -161,3 +168,330 @@ def make_related_spaces(
         offset=offset,
         transformation=transformation,
     )
+
+
+def fetch_benchmark(
+    name, *, subset="train", data_home=None, revision=None, return_X_y=False
+):
+    """Fetch a benchmark by name, through the library that has it.
+
+    Parameters
+    ----------
+    name : {"CIFAR-10", "CIFAR-100", "Cora", "DBpedia", "Fashion-MNIST", "MNIST", \
+            "N24News", "TREC"}
+        The benchmark.
+    subset : {"train", "test", "all"}, default="train"
+        Which part of it; "all": the training samples, then the test samples.
+        Validation samples, where there are any, follow the training samples.
+    data_home : str or path, default=None
+        Where downloads are kept.  None: where the library keeps them; with
+        torchvision and PyTorch Geometric, where scikit-learn does.  "N24News" must be
+        there already.
+    revision : str or int, default=None
+        Of "DBpedia" and "TREC" a branch, tag or commit on the hub, of "MNIST" and
+        "Fashion-MNIST" a version on OpenML.  None: the usual one.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` alone.
+
+    Returns
+    -------
+    Bunch or tuple
+        With the samples ``data``: a list of str, or an array of images, uint8, of shape
+        (n_samples, height, width) or (n_samples, height, width, 3); the class of each
+        sample ``target``, of shape (n_samples,), dtype int64; the list of classes
+        ``target_names``; and what it is, ``DESCR``.  Further:
+
+        - "Cora": ``data`` are the features of nodes, of shape (n_samples, 1433);
+          ``nodes`` are their numbers, ``edges`` those of the whole graph, of shape
+          (2, n_edges), in both directions; ``train_idx``, ``val_idx`` and ``test_idx``
+          the nodes of each part.  "all": every node, in order.
+        - "DBpedia": ``title``.
+        - "N24News": ``data`` are the abstracts; ``headline``, ``caption``, ``body`` and
+          the paths ``images``.
+        - "TREC": ``target`` are the coarse classes; ``target_fine`` and
+          ``target_fine_names``.
+
+    Raises
+    ------
+    ValueError
+        If there is no benchmark or subset of this name, or it has no revisions.
+    FileNotFoundError
+        If "N24News" is not in `data_home`.
+    ImportError
+        If the library is not installed.
+
+    See Also
+    --------
+    encode : Spaces of these samples.
+
+    Notes
+    -----
+    What goes wrong in a download is an error of the library that downloads.
+
+    Examples
+    --------
+    >>> from skinvariant.datasets import fetch_benchmark
+    >>> questions = fetch_benchmark("TREC")  # doctest: +SKIP
+    >>> len(questions.data), questions.target_names  # doctest: +SKIP
+    (5452, ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'])
+    """
+    fetch, description = check_choice("name", name, _benchmarks.BENCHMARKS)
+    check_choice("subset", subset, dict.fromkeys(("train", "test", "all")))
+    bunch = fetch(name, subset, data_home, revision)
+    bunch.DESCR = description
+    return (bunch.data, bunch.target) if return_X_y else bunch
+
+
+def load_embeddings(path, *, dtype="float32"):
+    """Load corresponding spaces, with their labels, from an ``.npz`` file.
+
+    Parameters
+    ----------
+    path : str or path
+        A file that `numpy.savez` or `numpy.savez_compressed` has written, with
+        ``X_NAME_train`` and ``X_NAME_test`` for each encoder, ``y_train`` and
+        ``y_test``.  Or with ``X_NAME`` for each encoder, ``y``, and the rows of each
+        part: ``train_idx``, ``test_idx`` and perhaps ``val_idx``.  Class names may
+        be in ``classes``.
+    dtype : str or dtype, default="float32"
+        What the spaces are cast to.  Files often hold float16, which is too narrow to
+        calculate with.
+
+    Returns
+    -------
+    Bunch
+        With dicts ``X_train`` and ``X_test`` from the encoder's name to its space,
+        labels ``y_train`` and ``y_test`` (None if the file has none) and the list
+        ``target_names``.  A file of whole spaces also gives these, as the dict ``X``;
+        its validation rows follow the training rows in ``X_train``.  Every other
+        array keeps its name; one called ``X_train`` or ``X_test`` (raw images) is
+        handed over as it is.  Integers are widened to int64.
+
+    Raises
+    ------
+    ValueError
+        If the file is no ``.npz`` file, has no space, has Python objects in it, or if
+        spaces and labels have different numbers of rows.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from skinvariant.datasets import load_embeddings, make_related_spaces
+    >>> made = make_related_spaces(n_features_b=12, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "spaces.npz")
+    ...     np.savez(
+    ...         path,
+    ...         X_small_train=made.X_a[:150].astype(np.float16),
+    ...         X_small_test=made.X_a[150:].astype(np.float16),
+    ...         X_large_train=made.X_b[:150].astype(np.float16),
+    ...         X_large_test=made.X_b[150:].astype(np.float16),
+    ...         y_train=made.y[:150],
+    ...         y_test=made.y[150:],
+    ...     )
+    ...     spaces = load_embeddings(path)
+    >>> {name: X.shape for name, X in spaces.X_train.items()}
+    {'small': (150, 8), 'large': (150, 12)}
+    >>> spaces.X_test["large"].dtype, spaces.y_test.shape
+    (dtype('float32'), (50,))
+    """
+    path = Path(path)
+    arrays = _read_npz(path)
+    spaces = [name for name in arrays if name.startswith("X_")]
+    if not spaces:
+        raise ValueError(
+            f"{str(path)!r} must hold a space, called X_NAME_train and X_NAME_test or "
+            f"X_NAME; got {sorted(arrays)}"
+        )
+    _check_rows(path, arrays)
+    bunch = Bunch(X_train={}, X_test={}, y_train=None, y_test=None)
+    bunch.update({name: _widen(arrays[name]) for name in arrays if name not in spaces})
+    for name in spaces:
+        part = _part(name)
+        if name == f"X{part}":
+            bunch[name] = arrays[name]
+        elif part:
+            bunch[f"X{part}"][name[2 : -len(part)]] = arrays[name].astype(dtype)
+    whole = {name[2:]: arrays[name].astype(dtype) for name in spaces if not _part(name)}
+    if whole:
+        bunch.X = whole
+        _take_parts(bunch)
+    bunch.target_names = _class_names(bunch)
+    return bunch
+
+
+def _read_npz(path):
+    """Return the arrays of an ``.npz`` file by name."""
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError(
+                f"{str(path)!r} must be an .npz file, as numpy.savez writes it; it is "
+                "another file, or not complete"
+            )
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _widen(array):
+    """Integers in int64, so that sums and indices cannot overflow."""
+    return array.astype(np.int64) if array.dtype.kind in "iu" else array
+
+
+def _part(name):
+    """Return the part of the data that the name of a space ends with, or nothing."""
+    return next((part for part in ("_train", "_test") if name.endswith(part)), "")
+
+
+def _check_rows(path, arrays):
+    """Refuse spaces and labels that cannot be of the same samples."""
+    first = {}
+    for name in arrays:
+        if not name.startswith("X_") and name not in ("y", "y_train", "y_test"):
+            continue
+        n_rows = len(np.atleast_1d(arrays[name]))
+        other, expected = first.setdefault(_part(name), (name, n_rows))
+        if n_rows != expected:
+            raise ValueError(
+                f"arrays of {str(path)!r} must have a row for each sample; got "
+                f"{expected} in {other} and {n_rows} in {name}"
+            )
+
+
+def _take_parts(bunch):
+    """Cut whole spaces into training (with validation) and test rows."""
+    parts = {
+        "train": [bunch[key] for key in ("train_idx", "val_idx") if key in bunch],
+        "test": [bunch[key] for key in ("test_idx",) if key in bunch],
+    }
+    for part, indices in parts.items():
+        if not indices:
+            continue
+        rows = np.concatenate(indices)
+        for name, X in bunch.X.items():
+            bunch[f"X_{part}"][name] = X[rows]
+        if "y" in bunch:
+            bunch[f"y_{part}"] = bunch.y[rows]
+
+
+def _class_names(bunch):
+    """Names of the classes: those of the file, or the labels themselves."""
+    if "classes" in bunch:
+        return [str(name) for name in bunch.classes]
+    labels = [bunch.get(key) for key in ("y", "y_train", "y_test")]
+    labels = [part for part in labels if part is not None]
+    return [str(label) for label in np.unique(np.concatenate(labels))] if labels else []
+
+
+def encode(
+    name,
+    inputs,
+    *,
+    batch_size=32,
+    device="cpu",
+    library=None,
+    revision=None,
+    cache=None,
+    dtype="float32",
+    verbose=0,
+):
+    """Encode texts or images by a pretrained encoder, batch by batch.
+
+    Parameters
+    ----------
+    name : str or path
+        Name of the encoder on the Hugging Face hub, or a folder that it was saved to.
+    inputs : iterable of str, of uint8 arrays or of PIL images
+        The samples.  An array of images has the shape (n_samples, height, width),
+        (n_samples, height, width, 1) or (n_samples, height, width, 3).  A generator is
+        read as it is needed: no more than a batch is in memory.
+    batch_size : int, default=32
+        How many samples to encode at once.  It changes a value by rounding at most.
+    device : str, default="cpu"
+        Where to run the encoder, as torch names it.
+    library : {"sentence-transformers", "timm", "transformers"}, default=None
+        What loads the encoder.  None: that of the name's prefix ("timm/",
+        "sentence-transformers/"), else "transformers".
+    revision : str, default=None
+        Branch, tag or commit on the hub.  None: the newest.
+    cache : str or path, default=None
+        A folder that keeps the space: the next call with the same encoder, revision,
+        samples and dtype reads it there, and does not load the encoder.  None: nothing
+        is kept.
+    dtype : {"float16", "float32", "float64"}, default="float32"
+        Of the space.  The encoder itself runs in float32.
+    verbose : int or bool, default=0
+        Whether to show a progress bar, which needs tqdm.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+        The space: row i is that of sample i.
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, if a value is not finite in `dtype`, or a parameter is
+        not as documented.
+    TypeError
+        If a sample is neither text nor image, or the encoder cannot take it.
+    ImportError
+        If a library is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If a file of the cache is broken; its space is made anew.
+
+    See Also
+    --------
+    fetch_benchmark : Samples to encode.
+    load_embeddings : Spaces that were encoded and stored before.
+
+    Notes
+    -----
+    With "transformers" a row is the mean of the last hidden states, over the tokens
+    that are not padding, or over all positions of an image; a model of both texts and
+    images (CLIP) gives its projected features instead.  With "timm" it is what the
+    model has before its classifier, of images that its own transform has prepared.
+    With "sentence-transformers" it is what the model's own ``encode`` gives.  A text
+    that is longer than the encoder can take is cut.
+
+    Without a `revision` the cache does not notice that a name has got other weights on
+    the hub: give a commit.  Of a folder all files are compared.  A generator is kept in
+    a temporary file meanwhile, as its samples are needed twice.
+
+    Examples
+    --------
+    >>> from skinvariant.datasets import encode
+    >>> X = encode(
+    ...     "sentence-transformers/all-MiniLM-L6-v2",
+    ...     ["How far is it from Denver to Aspen ?", "What is an atom ?"],
+    ...     cache="spaces",
+    ... )  # doctest: +SKIP
+    >>> X.shape  # doctest: +SKIP
+    (2, 384)
+    """
+    name = str(name)
+    check_number("batch_size", batch_size, Integral, 1)
+    check_choice("dtype", str(np.dtype(dtype)), _SPACE_DTYPES)
+    library = _hub.library_of(name) if library is None else library
+    check_choice("library", library, _hub.LIBRARIES)
+    _hub.check_inputs(inputs)
+    known = {"library": library, "revision": revision, "dtype": np.dtype(dtype)}
+    run = partial(
+        _hub.encode_batches, name, device=device, batch_size=int(batch_size), **known
+    )
+    if cache is None:
+        n_samples = len(inputs) if hasattr(inputs, "__len__") else None
+        return _hub.collect(run(_hub.read_samples(inputs)), n_samples, verbose)
+    cache = Path(cache)
+    with _hub.readable_twice(inputs, cache) as samples:
+        key, n_samples = _hub.cache_key(name, samples(), **known)
+        path = cache / f"{key}.npz"
+        X = _hub.read_cache(path)
+        if X is None:
+            X = _hub.collect(run(samples()), n_samples, verbose)
+            _hub.write_cache(path, X)
+    return X

@@ -5,3 +5,6 @@ import os
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 # no windows
 os.environ.setdefault("MPLBACKEND", "Agg")
+# nothing may wait for a network
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"

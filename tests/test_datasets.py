@@ -1,14 +1,20 @@
-"""The generator of related spaces: the relation is the one that it names."""
+"""Related spaces, whose relation is the one that they name, and files of spaces."""
 
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skinvariant.datasets import make_related_spaces
+from skinvariant.datasets import load_embeddings, make_related_spaces
 from skinvariant.metrics import TRANSFORMATIONS, Metric
 
+DATA = os.environ.get("SKINVARIANT_DATA")
+needs_data = pytest.mark.skipif(
+    not DATA, reason="SKINVARIANT_DATA does not name a folder of real embeddings"
+)
 WIDENING = ("orthogonal", "linear", "affine")
 
 
@@ -278,3 +284,233 @@ def test_infinite_noise():
     """Noise without bound is refused, as spaces are finite."""
     with pytest.raises(ValueError, match=r"noise must .* got inf"):
         make_related_spaces(noise=np.inf)
+
+
+def write_spaces(path, **changes):
+    """A file of two encoders and 5 + 3 samples, and the arrays in it."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"X_{name}_{part}": rng.standard_normal((n, width)).astype(np.float16)
+        for name, width in (("bert_base", 4), ("use__m3", 6))
+        for part, n in (("train", 5), ("test", 3))
+    }
+    arrays["y_train"] = np.array([0, 1, 2, 1, 0], np.uint8)
+    arrays["y_test"] = np.array([2, 2, 1], np.uint8)
+    arrays["y_fine_train"] = np.array([250, 1, 2, 3, 4], np.uint8)
+    arrays["classes"] = np.array(["a", "b", "c"])
+    arrays["scale"] = np.array([0.5])
+    arrays |= changes
+    arrays = {key: value for key, value in arrays.items() if value is not None}
+    np.savez(path, **arrays)
+    return arrays
+
+
+def test_load_embeddings(tmp_path):
+    """Spaces by encoder, labels, class names, and everything else by its name."""
+    path = tmp_path / "spaces.npz"
+    arrays = write_spaces(path)
+    for given in (path, str(path)):
+        bunch = load_embeddings(given)
+        for part in ("train", "test"):
+            assert list(bunch[f"X_{part}"]) == ["bert_base", "use__m3"]
+            for name, X in bunch[f"X_{part}"].items():
+                assert X.dtype == np.float32
+                assert_array_equal(X, arrays[f"X_{name}_{part}"])
+            assert bunch[f"y_{part}"].dtype == np.int64
+            assert_array_equal(bunch[f"y_{part}"], arrays[f"y_{part}"])
+        assert bunch.target_names == ["a", "b", "c"]
+        assert bunch.y_fine_train.dtype == np.int64
+        assert_array_equal(bunch.y_fine_train, arrays["y_fine_train"])
+        assert bunch.scale == 0.5
+        assert "X" not in bunch
+
+
+@pytest.mark.parametrize("dtype", ["float64", np.float16])
+def test_load_embeddings_in_a_dtype(tmp_path, dtype):
+    """Spaces have the dtype that is asked for, and nothing else has."""
+    write_spaces(tmp_path / "spaces.npz")
+    bunch = load_embeddings(tmp_path / "spaces.npz", dtype=dtype)
+    assert bunch.X_train["bert_base"].dtype == dtype
+    assert bunch.X_test["use__m3"].dtype == dtype
+    assert bunch.y_train.dtype == np.int64
+
+
+def test_load_embeddings_without_labels(tmp_path):
+    """Labels that there are not are None; names that there are not are the labels."""
+    path = tmp_path / "spaces.npz"
+    write_spaces(path, y_train=None, y_test=None, classes=None)
+    bunch = load_embeddings(path)
+    assert bunch.y_train is None
+    assert bunch.y_test is None
+    assert bunch.target_names == []
+    write_spaces(path, y_test=np.array([3, 4, 5]), classes=None)
+    assert load_embeddings(path).target_names == ["0", "1", "2", "3", "4", "5"]
+
+
+def write_whole(path, **changes):
+    """A file of whole spaces with the rows of each part, and the arrays in it."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "X_gcn_s0": rng.standard_normal((9, 4)).astype(np.float16),
+        "X_gcn_s1": rng.standard_normal((9, 5)).astype(np.float16),
+        "y": np.arange(9, dtype=np.int8) % 3,
+        "train_idx": np.array([6, 1], np.int16),
+        "val_idx": np.array([0, 8, 3], np.int16),
+        "test_idx": np.array([7, 2], np.int16),
+        "edge_i": np.array([0, 200], np.int16),
+    }
+    arrays |= changes
+    arrays = {key: value for key, value in arrays.items() if value is not None}
+    np.savez(path, **arrays)
+    return arrays
+
+
+def test_load_whole_embeddings(tmp_path):
+    """Whole spaces are cut by the file's own rows, validation after training."""
+    path = tmp_path / "graph.npz"
+    arrays = write_whole(path)
+    bunch = load_embeddings(path)
+    for name in ("gcn_s0", "gcn_s1"):
+        X = arrays[f"X_{name}"]
+        assert_array_equal(bunch.X[name], X)
+        assert bunch.X[name].dtype == np.float32
+        assert_array_equal(bunch.X_train[name], X[[6, 1, 0, 8, 3]])
+        assert_array_equal(bunch.X_test[name], X[[7, 2]])
+    assert_array_equal(bunch.y_train, [0, 1, 0, 2, 0])
+    assert_array_equal(bunch.y_test, [1, 2])
+    assert_array_equal(bunch.y, arrays["y"])
+    assert bunch.target_names == ["0", "1", "2"]
+    for name in ("train_idx", "val_idx", "test_idx", "edge_i"):
+        assert bunch[name].dtype == np.int64
+        assert_array_equal(bunch[name], arrays[name])
+
+
+def test_load_whole_embeddings_of_fewer_parts(tmp_path):
+    """Without validation rows, without any rows, and without labels."""
+    path = tmp_path / "graph.npz"
+    arrays = write_whole(path, val_idx=None)
+    bunch = load_embeddings(path)
+    assert_array_equal(bunch.X_train["gcn_s0"], arrays["X_gcn_s0"][[6, 1]])
+    write_whole(path, train_idx=None, val_idx=None, test_idx=None, y=None)
+    bunch = load_embeddings(path)
+    assert bunch.X_train == {}
+    assert bunch.y_train is None
+    assert bunch.X["gcn_s0"].shape == (9, 4)
+
+
+def test_load_images(tmp_path):
+    """Raw images are no space: they stay as they are."""
+    images = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
+    np.savez(
+        tmp_path / "images.npz",
+        X_train=images,
+        X_test=images[:2],
+        y_train=np.arange(5, dtype=np.uint8),
+        y_test=np.arange(2, dtype=np.uint8),
+    )
+    bunch = load_embeddings(tmp_path / "images.npz")
+    assert bunch.X_train.dtype == bunch.X_test.dtype == np.uint8
+    assert_array_equal(bunch.X_train, images)
+    assert_array_equal(bunch.X_test, images[:2])
+    assert bunch.target_names == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("write", "changes", "message"),
+    [
+        (
+            write_spaces,
+            {"X_use__m3_train": np.zeros((4, 6))},
+            "5 in X_bert_base_train and 4 in X_use__m3_train",
+        ),
+        (
+            write_spaces,
+            {"y_test": np.zeros(2)},
+            "3 in X_bert_base_test and 2 in y_test",
+        ),
+        (
+            write_spaces,
+            {"y_train": np.array(1)},
+            "5 in X_bert_base_train and 1 in y_train",
+        ),
+        (write_whole, {"X_gcn_s1": np.zeros((8, 5))}, "9 in X_gcn_s0 and 8 in X_gcn"),
+        (write_whole, {"y": np.zeros(7)}, "9 in X_gcn_s0 and 7 in y"),
+    ],
+)
+def test_embeddings_that_do_not_correspond(tmp_path, write, changes, message):
+    """Numbers of rows that differ are an error with both names and numbers."""
+    path = tmp_path / "spaces.npz"
+    write(path, **changes)
+    expected = f"arrays of '{path}' must have a row for each sample; got {message}"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        load_embeddings(path)
+
+
+def test_no_embeddings(tmp_path):
+    """Files that are not what they should be are told apart."""
+    path = tmp_path / "spaces.npz"
+    with pytest.raises(FileNotFoundError):
+        load_embeddings(path)
+    path.write_text("X, y")
+    with pytest.raises(ValueError, match=r"spaces.npz' must be an .npz file"):
+        load_embeddings(path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ValueError, match=r"must be an .npz file"):
+        load_embeddings(path)
+    np.savez(path, y_train=np.zeros(3), features=np.zeros(3))
+    with pytest.raises(ValueError, match=r"hold a space.*\['features', 'y_train'\]"):
+        load_embeddings(path)
+    write_spaces(path)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"another file, or not complete"):
+        load_embeddings(path)
+    write_spaces(path, X_bert_base_train=np.array([{"a": 1}] * 5, dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        load_embeddings(path)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "encoders", "shape", "classes"),
+    [
+        (
+            "trec_text_embeddings",
+            ["minilm_l6", "use_m3", "mpnet", "glove50"],
+            (5452, 500),
+            ["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"],
+        ),
+        (
+            "cifar10_jpeg_resnet_embeddings",
+            ["resnet20", "resnet32", "resnet44", "resnet56"],
+            (10_000, 5000),
+            [str(digit) for digit in range(10)],
+        ),
+        (
+            "cora",
+            ["gcn64_s0", "gcn64_s1", "gcn64_s2", "gcn128_s3"],
+            (640, 1000),
+            [f"class_{i}" for i in range(7)],
+        ),
+    ],
+)
+def test_load_real_embeddings(name, encoders, shape, classes):
+    """The real files, each as its description says."""
+    bunch = load_embeddings(Path(DATA, f"{name}.npz"))
+    assert bunch.target_names == classes
+    for part, n_samples in zip(("train", "test"), shape, strict=True):
+        assert list(bunch[f"X_{part}"]) == encoders
+        for X in bunch[f"X_{part}"].values():
+            assert X.dtype == np.float32
+            assert len(X) == n_samples
+        assert len(bunch[f"y_{part}"]) == n_samples
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["mnist_images", "fashion_mnist_images"])
+def test_load_real_images(name):
+    """Raw images of the real files."""
+    bunch = load_embeddings(Path(DATA, f"{name}.npz"))
+    assert bunch.X_train.shape == (10_000, 28, 28)
+    assert bunch.X_test.dtype == np.uint8
+    assert len(bunch.target_names) == 10

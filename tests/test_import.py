@@ -29,6 +29,16 @@ def test_nothing_heavy_is_loaded(module):
     assert module not in loaded_by("skinvariant")
 
 
+def test_data_sets_load_no_library_of_the_hub():
+    """Encoders and benchmarks load theirs when they are asked for."""
+    loaded = {name.split(".")[0] for name in loaded_by("skinvariant.datasets")}
+    heavy = {"PIL", "datasets", "pandas", "sentence_transformers", "timm", "torch"}
+    heavy |= {"torch_geometric", "torchvision", "tqdm", "transformers"}
+    # pandas comes with scikit-learn where it is installed, as in scikit-learn's own
+    theirs = {name.split(".")[0] for name in loaded_by("sklearn.datasets")}
+    assert not loaded & (heavy - theirs)
+
+
 def test_nothing_is_loaded_but_our_own_modules_and_scikit_learn():
     """So an import takes what scikit-learn's own takes, and our few files."""
     theirs = loaded_by(*(f"sklearn.{part}" for part in SCIKIT_LEARN))

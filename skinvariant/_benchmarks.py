@@ -1,0 +1,192 @@
+"""The benchmarks by name, each through the library that has it."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import fetch_openml, get_data_home
+from sklearn.utils import Bunch
+
+from skinvariant._hub import load_library, loading
+
+_CLOTHES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
+_CLOTHES += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+_TOPICS = ["Theory", "Reinforcement_Learning", "Genetic_Algorithms", "Neural_Networks"]
+_TOPICS += ["Probabilistic_Methods", "Case_Based", "Rule_Learning"]
+_N24NEWS = "https://github.com/billywzh717/N24News"
+
+
+def _no_revision(name, revision):
+    if revision is not None:
+        raise ValueError(
+            f"revision must be None for {name}, which has none; got {revision!r}"
+        )
+
+
+def _openml(openml_name, target_names, name, subset, data_home, revision):
+    load_library("pandas", name)
+    with loading(f"{openml_name} from OpenML"):
+        stored = fetch_openml(
+            openml_name,
+            version=1 if revision is None else revision,
+            data_home=data_home,
+            as_frame=False,
+            parser="pandas",
+            # classes as pandas reads them: as categories, those of pandas 3 are
+            # numbers, on which scikit-learn's parser fails
+            read_csv_kwargs={"dtype": None},
+        )
+    target = np.char.strip(stored.target.astype(str), "'")
+    pixels = stored.data.astype(np.uint8)
+    side = round(pixels.shape[1] ** 0.5)
+    n_train = len(pixels) * 6 // 7  # 60,000 of 70,000, in the original order
+    rows = {"train": slice(n_train), "test": slice(n_train, None), "all": slice(None)}
+    return Bunch(
+        data=pixels.reshape(-1, side, side)[rows[subset]],
+        target=target.astype(np.int64)[rows[subset]],
+        target_names=list(target_names),
+    )
+
+
+def _cifar(class_name, name, subset, data_home, revision):
+    _no_revision(name, revision)
+    datasets = load_library("torchvision.datasets", name)
+    root = get_data_home(data_home)
+    parts = {"train": [True], "test": [False], "all": [True, False]}[subset]
+    with loading(f"{name} with torchvision into {root!r}"):
+        stored = [
+            getattr(datasets, class_name)(root, train=train, download=True)
+            for train in parts
+        ]
+    return Bunch(
+        data=np.concatenate([part.data for part in stored]),
+        target=np.concatenate([part.targets for part in stored]).astype(np.int64),
+        target_names=list(stored[0].classes),
+    )
+
+
+def _hugging_face(hub_name, columns, default, name, subset, data_home, revision):
+    """Columns: those of the texts, of the labels, and others to hand over."""
+    datasets = load_library("datasets", name)
+    with loading(f"{hub_name} from the Hugging Face hub"):
+        stored = datasets.load_dataset(
+            hub_name,
+            split={"all": "train+test"}.get(subset, subset),
+            cache_dir=None if data_home is None else str(data_home),
+            revision=default if revision is None else revision,
+        )
+    bunch = Bunch()
+    for key, column in columns.items():
+        values, feature = list(stored[column]), stored.features[column]
+        if isinstance(feature, datasets.ClassLabel):
+            values = np.asarray(values, dtype=np.int64)
+            bunch[f"{key}_names"] = list(feature.names)
+        bunch[key] = values
+    return bunch
+
+
+def _cora(name, subset, data_home, revision):
+    _no_revision(name, revision)
+    datasets = load_library("torch_geometric.datasets", name)
+    root = get_data_home(data_home)
+    with loading(f"{name} with PyTorch Geometric into {root!r}"):
+        graph = datasets.Planetoid(root, "Cora", split="public")[0]
+    masks = {part: graph[f"{part}_mask"].numpy() for part in ("train", "val", "test")}
+    parts = {part: np.flatnonzero(mask) for part, mask in masks.items()}
+    target = graph.y.numpy().astype(np.int64)
+    rows = {
+        "train": np.concatenate([parts["train"], parts["val"]]),
+        "test": parts["test"],
+        "all": np.arange(len(target)),
+    }[subset]
+    return Bunch(
+        data=graph.x.numpy()[rows],
+        target=target[rows],
+        target_names=list(_TOPICS),
+        nodes=rows,
+        edges=graph.edge_index.numpy().astype(np.int64),
+        **{f"{part}_idx": indices for part, indices in parts.items()},
+    )
+
+
+def _n24news(name, subset, data_home, revision):
+    _no_revision(name, revision)
+    stored = {part: _read_news(data_home, part) for part in ("train", "dev", "test")}
+    sections = sorted({item["section"] for part in stored.values() for item in part})
+    number = {section: i for i, section in enumerate(sections)}
+    parts = {"train": ["train", "dev"], "test": ["test"], "all": list(stored)}[subset]
+    items = [item for part in parts for item in stored[part]]
+    folder = Path(data_home, "imgs")
+    return Bunch(
+        data=[item["abstract"] for item in items],
+        target=np.array([number[item["section"]] for item in items], dtype=np.int64),
+        target_names=sections,
+        headline=[item["headline"] for item in items],
+        caption=[item["caption"] for item in items],
+        body=[item.get("body") for item in items],
+        images=[folder / f"{item['image_id']}.jpg" for item in items],
+    )
+
+
+def _read_news(data_home, part):
+    """Return the articles of a part, from the unpacked archive."""
+    path = None if data_home is None else Path(data_home, f"news/nytimes_{part}.json")
+    if path is None or not path.exists():
+        raise FileNotFoundError(
+            "N24News must be downloaded by hand: unpack the archive "
+            f"that {_N24NEWS} links to, with its folders news and imgs, and give its "
+            f"folder as data_home; got data_home={data_home!r}"
+            + (f", which has no news/{path.name}" if path else "")
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+_DIGITS = [str(digit) for digit in range(10)]
+_TREC = {"data": "text", "target": "coarse_label", "target_fine": "fine_label"}
+_DBPEDIA = {"data": "content", "target": "label", "title": "title"}
+# the branch in which the hub keeps data sets that came with a script as parquet
+_PARQUET = "refs/convert/parquet"
+
+BENCHMARKS = {
+    "CIFAR-10": (
+        partial(_cifar, "CIFAR10"),
+        "Photographs of 10 kinds of things, 32 x 32 pixels, in colour: 50,000 to train "
+        "and 10,000 to test (Krizhevsky, 2009), by torchvision.",
+    ),
+    "CIFAR-100": (
+        partial(_cifar, "CIFAR100"),
+        "Photographs of 100 kinds of things, 32 x 32 pixels, in colour: 50,000 to "
+        "train and 10,000 to test (Krizhevsky, 2009), by torchvision.",
+    ),
+    "Cora": (
+        _cora,
+        "2,708 papers, which of 1,433 words they contain, who cites whom, and 7 topics "
+        "(Yang et al., 2016: the public split), by PyTorch Geometric.",
+    ),
+    "DBpedia": (
+        partial(_hugging_face, "fancyzhx/dbpedia_14", _DBPEDIA, None),
+        "Abstracts of Wikipedia on 14 kinds of things: 560,000 to train and 70,000 to "
+        "test (Zhang et al., 2015), by Hugging Face datasets.",
+    ),
+    "Fashion-MNIST": (
+        partial(_openml, "Fashion-MNIST", _CLOTHES),
+        "Photographs of 10 kinds of clothes, 28 x 28 pixels, grey: 60,000 to train and "
+        "10,000 to test (Xiao et al., 2017), by OpenML.",
+    ),
+    "MNIST": (
+        partial(_openml, "mnist_784", _DIGITS),
+        "Handwritten digits, 28 x 28 pixels, grey: 60,000 to train and 10,000 to test "
+        "(LeCun et al., 1998), by OpenML.",
+    ),
+    "N24News": (
+        _n24news,
+        "News of 24 sections with a photograph each: about 61,000 articles (Wang et "
+        "al., 2022), downloaded by hand.",
+    ),
+    "TREC": (
+        partial(_hugging_face, "CogComp/trec", _TREC, _PARQUET),
+        "Questions by what they ask for, 6 coarse and 50 fine classes: 5,452 to train "
+        "and 500 to test (Li and Roth, 2002), by Hugging Face datasets.",
+    ),
+}
