@@ -118,6 +118,11 @@ def transformations(records):
 
 def draw(records, folder):
     """Draw all, each into a file of its name."""
-    for picture in (metrics, anchor_sets_number, transformations):
-        figure = picture(records)
-        figure.savefig(folder / f"{picture.__name__}.png", dpi=110)
+    for name, picture in (
+        ("classification_trec", metrics),
+        ("anchor_sets_number", anchor_sets_number),
+        ("transformations", transformations),
+    ):
+        if records.rows(name):
+            figure = picture(records)
+            figure.savefig(folder / f"{picture.__name__}.png", dpi=110)

@@ -147,26 +147,35 @@ trained from scratch in each run.  Graph: Cora under four GCNs.
 """
 
 
+#: What is written of which records, in this order.
+SECTIONS = {
+    "classification_trec": (tables.classification, tables.ranking, tables.ablation),
+    "subspace_selection": (tables.subspace,),
+    "which_invariance": (tables.agreement,),
+    "reconstruction_mnist": (tables.reconstruction,),
+    "anchor_sets_number": (tables.number_of_anchors,),
+    "anchor_sets_strategy": (tables.strategies,),
+    "anchor_sets_elsewhere": (tables.anchors_from_elsewhere,),
+    "transformations": (tables.transformations,),
+    "metric_subsets": (tables.subsets,),
+}
+RECORDS = (
+    *(f"classification_{data}" for data in TITLES),
+    *(f"reconstruction_{data}" for data in ("mnist", "fashion_mnist", "cifar10")),
+    *list(SECTIONS)[1:],
+)
+
+
 def page(records):
     """Write the page."""
-    parts = [INTRODUCTION.splitlines(), [""], aims(records)]
-    parts += [
-        commands(records),
-        tables.classification(records),
-        tables.ranking(records),
-    ]
-    parts += [
-        tables.ablation(records),
-        tables.subspace(records),
-        tables.agreement(records),
-    ]
-    parts += [
-        tables.reconstruction(records),
-        tables.anchors(records),
-        tables.transformations(records),
-    ]
-    parts += [tables.subsets(records)]
-    return "\n".join(line for part in parts for line in part).rstrip() + "\n"
+    lines = [*INTRODUCTION.splitlines(), "", *aims(records), *commands(records)]
+    missing = sorted({f"``{name}``" for name in RECORDS if not records.rows(name)})
+    if missing:
+        lines += [f"Without a record as yet: {', '.join(missing)}.", ""]
+    for name, sections in SECTIONS.items():
+        if records.rows(name):
+            lines += [line for section in sections for line in section(records)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def main():

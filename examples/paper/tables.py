@@ -417,11 +417,11 @@ def grouped(rows, *keys):
     return found
 
 
-def anchors(records):
-    """Write the tables on anchors: how many, chosen how, from where."""
-    lines = title("Anchors")
+def number_of_anchors(records):
+    """Write the curves of accuracy against the number of anchors."""
+    lines = title("Anchors: how many?")
     rows = records.rows("anchor_sets_number")
-    lines += ["How many?  Stitched accuracy; the bands are standard deviations.", ""]
+    lines += ["Stitched accuracy; the bands are standard deviations.", ""]
     lines += picture("anchor_sets_number", "Accuracy against the number of anchors")
     found = grouped(rows, "data", "method", "n_anchors")
     numbers = sorted({n for _, _, n in found})
@@ -443,8 +443,12 @@ def anchors(records):
                 for method in methods
             ],
         )
-    lines += crossings(found, numbers)
-    lines += title("Chosen how?", "-")
+    return lines + crossings(found, numbers)
+
+
+def strategies(records):
+    """Write the table of ways to choose anchors."""
+    lines = title("Anchors: chosen how?")
     found = grouped(
         records.rows("anchor_sets_strategy"), "data", "n_anchors", "strategy", "method"
     )
@@ -454,10 +458,14 @@ def anchors(records):
         for d, n, s in dict.fromkeys((d, n, s) for d, n, s, _ in found)
     ]
     cells.sort(key=lambda line: (line[0], line[1]))
-    lines += table(["data", "anchors", "strategy", *methods], cells)
-    lines += title("From other data?", "-")
+    return lines + table(["data", "anchors", "strategy", *methods], cells)
+
+
+def anchors_from_elsewhere(records):
+    """Write the table of anchors that are rows of other data."""
+    lines = title("Anchors: from other data?")
     found = grouped(records.rows("anchor_sets_elsewhere"), "data", "anchors", "method")
-    methods = (*methods, "orthogonal", "ridge")
+    methods = (*METRICS, POOL, "orthogonal", "ridge")
     cells = [
         [TITLES.get(d, d), a, *(spread(found[d, a, m]) for m in methods)]
         for d, a in dict.fromkeys((d, a) for d, a, _ in found)
