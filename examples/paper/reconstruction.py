@@ -95,14 +95,14 @@ class Size(NamedTuple):
     """How much is done."""
 
     n_anchors: int = 300
-    epochs: int = 20
-    decoder_epochs: int = 10
+    steps: int = 800
+    decoder_steps: int = 400
     end_to_end: tuple = END_TO_END
     end_to_end_seeds: int = 1
     jobs: int = 2
 
 
-QUICK = Size(70, 20, 8, END_TO_END[:2], jobs=1)
+QUICK = Size(70, 100, 40, END_TO_END[:2], jobs=1)
 
 
 # --- networks ---------------------------------------------------------------------
@@ -212,10 +212,11 @@ def seeded(seed, make, *args):
         return make(*args)
 
 
-def train(network, arrays, epochs, seed):
-    """Train a network by its own loss, on rows of arrays; return it, frozen."""
+def train(network, arrays, steps, seed):
+    """Train a network by its own loss, for about so many steps; return it, frozen."""
     rng = torch.Generator().manual_seed(seed)
     n_batches = -(-len(arrays[0]) // BATCH)
+    epochs = max(1, round(steps / n_batches))
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=4e-3, total_steps=epochs * n_batches
@@ -232,11 +233,11 @@ def train(network, arrays, epochs, seed):
 # --- measurements -----------------------------------------------------------------
 
 
-def train_autoencoder(spec, images, epochs):
+def train_autoencoder(spec, images, steps):
     """Train one encoder with its absolute decoder."""
     torch.set_num_threads(1)
     network = seeded(spec.seed, Autoencoder, spec, images.shape[1:])
-    return train(network, [images], epochs, spec.seed)
+    return train(network, [images], steps, spec.seed)
 
 
 def errors(draw, test, n_encoders):
@@ -300,7 +301,7 @@ class Frozen:
             shape, seed = self.images.shape[1:], 100 * self.seed + i
             network = seeded(seed, RelativeDecoder, relative.shape[1], shape, noise)
             arrays = [relative, self.images]
-            decoders.append(train(network, arrays, self.size.decoder_epochs, seed))
+            decoders.append(train(network, arrays, self.size.decoder_steps, seed))
             projectors.append(projector)
 
         def draw(i, j):
@@ -336,7 +337,7 @@ def measure_end_to_end(method, train_images, test, size, seed):
         else:
             args = spec, shape, RELATIVE[method], anchors
             network = seeded(start, RelativeAutoencoder, *args)
-        networks.append(train(network, [train_images], size.decoder_epochs, start))
+        networks.append(train(network, [train_images], size.decoder_steps, start))
     encoded = [network.encode(test) for network in networks]
     inputs = [network.encode(test[:1]).shape[1] for network in networks]
 
@@ -369,7 +370,7 @@ def experiment(args):
     parallel = Parallel(n_jobs=size.jobs, return_as="generator")
     networks = list(
         parallel(
-            delayed(train_autoencoder)(spec, train_images, size.epochs)
+            delayed(train_autoencoder)(spec, train_images, size.steps)
             for spec in ENCODERS
         )
     )
@@ -415,11 +416,12 @@ def draw_pictures(args, test, drawn):
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from PIL import Image
 
     n_images = len(drawn["absolute"][0])
     rows = {"source": (test, test)} | {name: drawn[name] for name in PICTURED_METHODS}
     size = (6.4, 0.45 * len(rows) + 0.5)
-    figure, axes = plt.subplots(len(rows), 2 * n_images, figsize=size)
+    figure, axes = plt.subplots(len(rows), 2 * n_images, figsize=size, dpi=110)
     for line, (name, pair) in zip(axes, rows.items(), strict=True):
         label = name.replace("_", " ").replace("product with", "product\nwith")
         style = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 7}
@@ -434,7 +436,10 @@ def draw_pictures(args, test, drawn):
     title = f"decoders of ({i}); own: its latents, stitched: those of ({j})"
     figure.suptitle(title, fontsize=8, y=0.99)
     figure.subplots_adjust(0.19, 0.01, 0.99, 0.9, wspace=0.08, hspace=0.08)
-    figure.savefig(args.out / f"reconstruction_{args.data}.png", dpi=120)
+    figure.canvas.draw()
+    picture = Image.fromarray(np.array(figure.canvas.buffer_rgba())).convert("RGB")
+    path = args.out / f"reconstruction_{args.data}.png"
+    picture.quantize(256).save(path, optimize=True)  # a third of the file
     plt.close(figure)
 
 
