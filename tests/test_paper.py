@@ -100,7 +100,11 @@ def test_classification(tmp_path):
 def test_which_invariance(tmp_path):
     """Relative spaces of two networks have matching rows; the spaces have not."""
     rows = run(tmp_path, "which_invariance.py", "--seeds", "1")
-    means = {row["method"]: np.nanmean(np.array(row["mrr"], dtype=float)) for row in rows if "mrr" in row}
+    means = {
+        row["method"]: np.nanmean(np.array(row["mrr"], dtype=float))
+        for row in rows
+        if "mrr" in row
+    }
     assert len(means) == 6
     assert means["product"] > 2 * means["absolute"]
 
