@@ -372,11 +372,29 @@ def _reweighted(model, steps, anchors, y):
     method = _method(voters)
     _check_steps(steps, voters)
     old, new = _plain(steps[0].anchors_), _plain(anchors)
+    members, evidence, prior = _members(voters, steps, anchors, old, new, method)
+    own = [_say(_replaced(voter, _apart, []), old, method) for _, voter in voters]
+    if y is None:
+        targets = _joint_opinion(own, method)
+    else:
+        targets, y = _targets(y, own[0].shape, voters[0][1], method), np.asarray(y)
+        few = _few_shot(voters[0][1], method)
+        members.append(("anchors", clone(few).fit(new, y)))
+        evidence.append(_held_out(few, new, y, method))
+        prior.append(0.25)
+    pool = PooledRegressor if method == "predict" else PooledClassifier
+    alpha = _ALPHA_OPINIONS if y is None else _ALPHA_LABELS
+    return pool(members, prior=prior, alpha=alpha)._fit_weights(evidence, targets)
+
+
+def _members(voters, steps, anchors, old, new, method):
+    """Return the ways to use a head, named, what they say of anchors, and a prior."""
     translations = _translations(new, old)
-    shares = _shares(steps, anchors)
     untranslated = 1 - sum(part for *_, part in translations.values())
     members, evidence, prior = [], [], []
-    for (name, voter), step, share in zip(voters, steps, shares, strict=True):
+    for (name, voter), step, share in zip(
+        voters, steps, _shares(steps, anchors), strict=True
+    ):
         views = _views(step)
         for view, keep in views.items():
             label = "_".join(filter(None, (name, view)))
@@ -397,18 +415,7 @@ def _reweighted(model, steps, anchors, y):
                 )
                 evidence.append(_say(kept, left_out, method))
                 prior.append(part * share / len(views))
-    own = [_say(_replaced(voter, _apart, []), old, method) for _, voter in voters]
-    if y is None:
-        targets = _joint_opinion(own, method)
-    else:
-        targets, y = _targets(y, own[0].shape, voters[0][1], method), np.asarray(y)
-        few = _few_shot(voters[0][1], method)
-        members.append(("anchors", clone(few).fit(new, y)))
-        evidence.append(_held_out(few, new, y, method))
-        prior.append(0.25)
-    pool = PooledRegressor if method == "predict" else PooledClassifier
-    alpha = _ALPHA_OPINIONS if y is None else _ALPHA_LABELS
-    return pool(members, prior=prior, alpha=alpha)._fit_weights(evidence, targets)
+    return members, evidence, prior
 
 
 def _translations(new, old):

@@ -46,7 +46,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from skinvariant import InvariantAggregator, RelativeProjector, stitch
 from skinvariant.translation import SpaceTranslator
 
-METRICS = InvariantAggregator().metrics
+METRICS = ledger.METRICS
 AGGREGATIONS = ("concat", "sum", "mean")
 LEARNED = ("weighted", "mlp_sum", "attention")
 TRANSLATORS = ("orthogonal", "linear", "ridge", "affine", "kernel")

@@ -19,6 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from skinvariant import InvariantAggregator, RelativeProjector
+from skinvariant.datasets import load_embeddings
+
+METRICS = InvariantAggregator().metrics
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "skorch")
 
@@ -94,15 +98,15 @@ def _relative(path):
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def archive(name):
-    """Open a file of the data folder, as `numpy.load` does."""
+def data_file(name):
+    """Return the path of a file of the data folder."""
     folder = os.environ.get("SKINVARIANT_DATA")
     if folder is None:
         raise SystemExit(
             "SKINVARIANT_DATA must name the folder of the real data; it is not set "
             "(--quick needs none)"
         )
-    return np.load(Path(folder) / name)
+    return Path(folder) / name
 
 
 def rounded(values, digits=4):
@@ -151,30 +155,13 @@ def spaces(data):
     if data == "digits":
         return trained_spaces(*digits_images(), width=32, n_epochs=8, n_encoders=3)
     if data in TRAINED:
-        arrays = archive(TRAINED[data])
-        images = (arrays[f"X_{part}"].astype(np.float32) / 255 for part in PARTS)
-        return trained_spaces(*images, *(arrays[f"y_{part}"] for part in PARTS))
-    arrays = archive(FROZEN[data])
+        stored = load_embeddings(data_file(TRAINED[data]))
+        images = (X.astype(np.float32) / 255 for X in (stored.X_train, stored.X_test))
+        return trained_spaces(*images, stored.y_train, stored.y_test)
+    stored = load_embeddings(data_file(FROZEN[data]))
     fine = "_fine" if data == "trec_fine" else ""
-    if data == "cora":
-        train = np.r_[arrays["train_idx"], arrays["val_idx"]].astype(int)
-        rows = train, arrays["test_idx"].astype(int)
-        names = [name.removeprefix("X_") for name in arrays if name.startswith("X_")]
-        found = {n: [arrays[f"X_{n}"][part] for part in rows] for n in names}
-        labels = [arrays["y"][part] for part in rows]
-    else:
-        names = [name[2:-6] for name in arrays if name.endswith("_train")]
-        names = [name for name in names if f"X_{name}_test" in arrays]
-        found = {n: [arrays[f"X_{n}_{part}"] for part in PARTS] for n in names}
-        labels = [arrays[f"y{fine}_{part}"] for part in PARTS]
-    found = {
-        name: tuple(X.astype(np.float32) for X in parts)
-        for name, parts in found.items()
-    }
-    return found, *(y.astype(int) for y in labels)
-
-
-PARTS = ("train", "test")
+    found = {name: (X, stored.X_test[name]) for name, X in stored.X_train.items()}
+    return found, stored[f"y{fine}_train"], stored[f"y{fine}_test"]
 
 
 def trained_spaces(images, images_test, y, y_test, width=64, n_epochs=3, n_encoders=4):
@@ -244,3 +231,12 @@ def fewer(n_rows, spaces, y, y_test):
     """Take random rows of those for training, and all for testing."""
     rows = np.random.default_rng(0).permutation(len(y))[:n_rows]
     return {k: (X[rows], X_test) for k, (X, X_test) in spaces.items()}, y[rows], y_test
+
+
+def projectors(anchors):
+    """Make what spaces are seen through: each metric, and their product, by name."""
+    found = {
+        metric: RelativeProjector(anchors=anchors, metric=metric, post="standardize")
+        for metric in METRICS
+    }
+    return found | {"product": InvariantAggregator(anchors=anchors, post="standardize")}

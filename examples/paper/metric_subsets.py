@@ -11,12 +11,11 @@ from itertools import combinations
 
 import ledger
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from classification import METRICS, logistic
 from sklearn.utils.parallel import Parallel, delayed
 
-from skinvariant import InvariantAggregator, RelativeProjector
+from skinvariant import RelativeProjector
 
-FOUR = InvariantAggregator().metrics
 MORE = {
     "angular": None,
     "correlation": None,
@@ -28,14 +27,14 @@ DATA, N_ROWS = ("trec", "cifar10", "cora"), 2000
 
 def subsets():
     """All sets of metrics, from the smallest to the largest."""
-    sets = [s for n in range(1, 5) for s in combinations(FOUR, n)]
-    return sets + [(m,) for m in MORE] + [(*FOUR, m) for m in MORE]
+    sets = [s for n in range(1, 5) for s in combinations(METRICS, n)]
+    return sets + [(m,) for m in MORE] + [(*METRICS, m) for m in MORE]
 
 
 def relative_spaces(spaces, anchors):
     """Project each encoder's rows by each metric once: {metric: {encoder: parts}}."""
     found = {}
-    for metric in (*FOUR, *MORE):
+    for metric in (*METRICS, *MORE):
         projector = RelativeProjector(
             anchors=anchors,
             metric=metric,
@@ -49,18 +48,13 @@ def relative_spaces(spaces, anchors):
     return found
 
 
-def fit(X, y):
-    """Fit the head."""
-    return LogisticRegression(C=0.03, max_iter=300, tol=1e-3).fit(X, y)
-
-
 def concatenated(relative, chosen, y, y_test):
     """Accuracies of one head on several relative spaces side by side."""
     parts = {
         name: [np.hstack([relative[m][name][part] for m in chosen]) for part in (0, 1)]
         for name in relative[chosen[0]]
     }
-    heads = {name: fit(X, y) for name, (X, _) in parts.items()}
+    heads = {name: logistic(0.03).fit(X, y) for name, (X, _) in parts.items()}
     return [
         [head.score(X_test, y_test) for _, X_test in parts.values()]
         for head in heads.values()
@@ -73,7 +67,7 @@ def probabilities(relative, y):
         metric: np.array(
             [
                 [head.predict_proba(X_test) for _, X_test in parts.values()]
-                for head in [fit(X, y) for X, _ in parts.values()]
+                for head in [logistic(0.03).fit(X, y) for X, _ in parts.values()]
             ]
         )
         for metric, parts in relative.items()

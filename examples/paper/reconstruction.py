@@ -37,7 +37,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from ledger import archive, digits_images, options, rounded, run
+from ledger import data_file, digits_images, options, rounded, run
 from torch import nn
 
 from skinvariant import InvariantAggregator
@@ -355,7 +355,7 @@ def read(args):
     if args.quick:
         images = digits_images()[:2]
     else:
-        file = archive(FILES[args.data])
+        file = np.load(data_file(FILES[args.data]))
         images = [file[name].astype(np.float32) / 255 for name in ("X_train", "X_test")]
     return [
         torch.from_numpy(np.moveaxis(part.reshape(*part.shape[:3], -1), 3, 1).copy())

@@ -87,8 +87,8 @@ def picture(name, text):
 # --- classification -----------------------------------------------------------------
 
 
-def summary(scores, kept=None):
-    """Own, stitched and worst accuracy, and the stitching index, of one matrix."""
+def summary(scores, kept=None, worst=np.min):
+    """Own, stitched and worst score, and mean of stitched / own, of one matrix."""
     matrix = np.array(scores, dtype=float)
     if kept is not None:
         matrix = matrix[np.ix_(kept, kept)]
@@ -97,7 +97,7 @@ def summary(scores, kept=None):
     if not off.any():
         return own.mean(), np.nan, np.nan, np.nan
     index = (matrix / own[:, np.newaxis])[off].mean()
-    return own.mean(), matrix[off].mean(), matrix[off].min(), index
+    return own.mean(), matrix[off].mean(), worst(matrix[off]), index
 
 
 def classified(records, data, n_anchors=300, without=None):
@@ -344,19 +344,13 @@ def reconstruction(records):
 
 def reconstructed(rows, training, method):
     """Write own, stitched, worst, ratio; and return the means of these."""
-    values = []
-    for row in rows:
-        if (row["training"], row["method"]) != (training, method):
-            continue
-        matrix = np.array(row["mse"], dtype=float)
-        off = ~np.eye(len(matrix), dtype=bool) & np.isfinite(matrix)
-        own = np.diag(matrix)
-        if not off.any():
-            values.append((np.nanmean(own), np.nan, np.nan, np.nan))
-            continue
-        ratio = (matrix / own[:, np.newaxis])[off].mean()
-        values.append((np.nanmean(own), matrix[off].mean(), matrix[off].max(), ratio))
-    values = np.array(values)
+    values = np.array(
+        [
+            summary(row["mse"], worst=np.max)
+            for row in rows
+            if (row["training"], row["method"]) == (training, method)
+        ]
+    )
     cells = [spread(values[:, i], 4) for i in (0, 1)]
     cells += [number(values[:, 2].mean(), 4), number(values[:, 3].mean(), 2)]
     return cells, values.mean(axis=0)

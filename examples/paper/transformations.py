@@ -27,16 +27,12 @@ The spaces are resnet56 of CIFAR-10 and minilm_l6 of TREC.  What is declared in
 
 import ledger
 import numpy as np
+from classification import logistic
 from scipy.linalg import expm
-from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.parallel import Parallel, delayed
 
-from skinvariant import InvariantAggregator, RelativeProjector
-
-METRICS = InvariantAggregator().metrics
 STRENGTHS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 SPACES = {"trec": "minilm_l6", "cifar10": "resnet56"}
 
@@ -103,18 +99,12 @@ TRANSFORMATIONS = (
 
 def fitted_heads(X, y, anchors):
     """Fit a head on what each metric and the product make of a space."""
-    projectors = {
-        metric: RelativeProjector(anchors=anchors, metric=metric, post="standardize")
-        for metric in METRICS
+    models = {
+        name: make_pipeline(step, logistic(0.03))
+        for name, step in ledger.projectors(anchors).items()
     }
-    projectors["product"] = InvariantAggregator(anchors=anchors, post="standardize")
-    logistic = LogisticRegression(C=0.03, max_iter=300, tol=1e-3)
-    models = {name: make_pipeline(step, logistic) for name, step in projectors.items()}
-    models["absolute"] = make_pipeline(StandardScaler(), logistic)
-    return {
-        name: make_pipeline(*(clone(step) for _, step in model.steps)).fit(X, y)
-        for name, model in models.items()
-    }
+    models["absolute"] = make_pipeline(StandardScaler(), logistic(0.03))
+    return {name: model.fit(X, y) for name, model in models.items()}
 
 
 def one_draw(X, X_test, y, y_test, data, strengths, seed):

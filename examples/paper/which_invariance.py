@@ -14,23 +14,9 @@ from itertools import combinations
 
 import ledger
 
-from skinvariant import InvariantAggregator, RelativeProjector
 from skinvariant.comparison import cka, mean_reciprocal_rank, rowwise_pearson
 
-METRICS = InvariantAggregator().metrics
 N_ANCHORS, N_ROWS = 300, 1000
-
-
-def projectors(anchors):
-    """Make what the spaces are seen through, by name."""
-    found = {
-        metric: RelativeProjector(anchors=anchors, metric=metric, post="standardize")
-        for metric in METRICS
-    }
-    return {
-        **found,
-        "product": InvariantAggregator(anchors=anchors, post="standardize"),
-    }
 
 
 def agreement(seen):
@@ -59,7 +45,7 @@ def experiment(args):
         yield {"data": data, "method": "absolute", "seed": 0, **agreement(tests)}
         for seed in range(args.seeds):
             anchors = ledger.draw(len(y), N_ANCHORS, seed)
-            for name, projector in projectors(anchors).items():
+            for name, projector in ledger.projectors(anchors).items():
                 seen = [
                     projector.fit(X).transform(X_test)
                     for (X, _), X_test in zip(spaces.values(), tests, strict=True)
