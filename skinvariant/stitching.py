@@ -64,7 +64,8 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
         method, or a Pipeline with one of these in it, at any depth; also a
         FrozenEstimator around one, a fitted search, whose `best_estimator_` is taken,
         or a VotingClassifier or VotingRegressor of such models, all with the same
-        anchors: a head for each metric.
+        anchors: a head for each metric.  With `reweight=True` the voters may also be
+        heads on the old space as it is, which no metric has made relative.
     anchors : array-like of shape (n_anchors, n_features_new)
         The model's anchors, ``anchor_indices_`` in the same order, as the new encoder
         sees them.  With `encoder`: these samples raw, as `encoder.transform` takes
@@ -114,7 +115,8 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
     pool: on the rebased product; where the product is a concatenation, also without
     each metric, whose columns rest at the anchors' mean; and on the same after a
     translation of the new rows into the old space, a kernel translation and an
-    orthogonal one (`skinvariant.translation.SpaceTranslator`).  What each member says
+    orthogonal one (`skinvariant.translation.SpaceTranslator`).  A head on the space as
+    it is stands behind translations alone.  What each member says
     of the new anchors is compared with what the head says of the old ones, or with `y`.
     For this no anchor is its own: its comparison with itself is replaced by the mean of
     the others', and it is translated by a map fitted on others.  The weights are those
@@ -122,8 +124,9 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
     evidence and 50 where they are not.  Their prior: voters count by the
     signal-to-noise ratio :math:`c^2 / (1 - c^2)` of their spaces, where c is
     `skinvariant.comparison.space_agreement`; each translation gets a third of the share
-    of variance that it explains of the old anchors left out; what is trained on `y`
-    gets 1/4 beside these.  All of it is deterministic.
+    of variance that it explains of the old anchors left out; heads on the space as it
+    is count, together, as all others behind the same translation; what is trained on
+    `y` gets 1/4 beside these, whose sum is 1.  All of it is deterministic.
 
     Examples
     --------
@@ -164,8 +167,8 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
                 f"FunctionTransformer); got {type(encoder).__name__}"
             )
         anchors = encoder.transform(anchors)
-    steps, left_behind = [], []
-    stitched = _replaced(model, _rebase_on(anchors, steps), left_behind)
+    steps, left_behind, absolute = [], [], [] if reweight else None
+    stitched = _replaced(model, _rebase_on(anchors, steps), left_behind, absolute)
     if stitched is None:
         raise TypeError(
             "nothing in the model can be rebased: it must be, or be a Pipeline with, a "
@@ -180,7 +183,7 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
         )
     _doubt(steps, anchors)
     if reweight:
-        stitched = _reweighted(model, steps, anchors, y)
+        stitched = _reweighted(model, steps, absolute, anchors, y)
     return stitched if encoder is None else _behind(encoder, stitched)
 
 
@@ -194,26 +197,27 @@ def _rebase_on(anchors, steps):
     return rebase
 
 
-def _replaced(model, replace, left_behind):
+def _replaced(model, replace, left_behind, absolute=None):
     """Replace the first projecting step of a model; None where there is none.
 
     The names of the steps before it are added to `left_behind`, and those steps left
-    out.
+    out.  The names of voters that have no such step are added to `absolute`; without
+    this list they are refused.
     """
     if isinstance(model, FrozenEstimator):  # first: it has all that is inside it
-        inner = _replaced(model.estimator, replace, left_behind)
+        inner = _replaced(model.estimator, replace, left_behind, absolute)
         return None if inner is None else FrozenEstimator(inner)
     if hasattr(model, "rebase"):
         return replace(model)
     if hasattr(model, "best_estimator_"):
-        return _replaced(model.best_estimator_, replace, left_behind)
+        return _replaced(model.best_estimator_, replace, left_behind, absolute)
     if _votes(model):
-        return _replaced_votes(model, replace, left_behind)
+        return _replaced_votes(model, replace, left_behind, absolute)
     if not isinstance(model, Pipeline):
         return None
     before = []
     for position, (name, step) in enumerate(model.steps):
-        replaced = _replaced(step, replace, inside := [])
+        replaced = _replaced(step, replace, inside := [], absolute)
         if replaced is None:
             if step is not None and step != "passthrough":
                 before.append(name)
@@ -234,21 +238,26 @@ def _votes(model):
     return isinstance(model, VotingClassifier | VotingRegressor)
 
 
-def _replaced_votes(model, replace, left_behind):
+def _replaced_votes(model, replace, left_behind, absolute):
     """Replace the projecting step of each voter; None where none has one."""
     names = [name for name, voter in model.estimators if voter != "drop"]
-    voters = []
+    voters, encoders = [], []
     for name, voter in zip(names, model.estimators_, strict=True):
         voters.append(_replaced(voter, replace, inside := []))
-        left_behind += [f"{name}__{inner}" for inner in inside]
+        encoders += [f"{name}__{inner}" for inner in inside]
     if all(voter is None for voter in voters):
         return None
-    for name, voter in zip(names, voters, strict=True):
-        if voter is None:
-            raise TypeError(
-                "every voter must have something that can be rebased, or it would stay "
-                f"in the old space; {name!r} has not"
-            )
+    left_behind += encoders
+    apart = [name for name, voter in zip(names, voters, strict=True) if voter is None]
+    if apart and (absolute is None or encoders):
+        raise TypeError(
+            "every voter must have something that can be rebased, or it would stay in "
+            f"the old space; {apart[0]!r} has not.  With reweight=True a voter may do "
+            "without, behind a translation, if no voter has an encoder inside; got "
+            f"{encoders}"
+        )
+    if apart:
+        absolute += apart
     new = copy.copy(model)
     new.estimators_ = voters
     new.named_estimators_ = Bunch(**dict(zip(names, voters, strict=True)))
@@ -366,14 +375,19 @@ def _plain(anchors, rows=slice(None)):
 # --- reweight: evidence from the anchors --------------------------------------------
 
 
-def _reweighted(model, steps, anchors, y):
+def _reweighted(model, steps, absolute, anchors, y):
     """Pool all ways to use a model in a new space, weighed by what the anchors tell."""
     voters = _voters(model)
     method = _method(voters)
-    _check_steps(steps, voters)
+    _check_steps(steps, absolute, voters)
     old, new = _plain(steps[0].anchors_), _plain(anchors)
-    members, evidence, prior = _members(voters, steps, anchors, old, new, method)
-    own = [_say(_replaced(voter, _apart, []), old, method) for _, voter in voters]
+    ways = _ways(voters, steps, absolute, anchors, old, new, method)
+    members, evidence, prior = (list(column) for column in zip(*ways, strict=True))
+    prior = list(np.array(prior) / np.sum(prior))
+    own = [
+        _say(voter if name in absolute else _replaced(voter, _apart, []), old, method)
+        for name, voter in voters
+    ]
     if y is None:
         targets = _joint_opinion(own, method)
     else:
@@ -387,13 +401,13 @@ def _reweighted(model, steps, anchors, y):
     return pool(members, prior=prior, alpha=alpha)._fit_weights(evidence, targets)
 
 
-def _members(voters, steps, anchors, old, new, method):
-    """Return the ways to use a head, named, what they say of anchors, and a prior."""
+def _ways(voters, steps, absolute, anchors, old, new, method):
+    """Yield the ways to use each head, named, what it says of anchors, and a prior."""
     translations = _translations(new, old)
     untranslated = 1 - sum(part for *_, part in translations.values())
-    members, evidence, prior = [], [], []
+    relative = [(name, voter) for name, voter in voters if name not in absolute]
     for (name, voter), step, share in zip(
-        voters, steps, _shares(steps, anchors), strict=True
+        relative, steps, _shares(steps, anchors), strict=True
     ):
         views = _views(step)
         for view, keep in views.items():
@@ -405,17 +419,23 @@ def _members(voters, steps, anchors, old, new, method):
             def rebase_apart(step, keep=keep):
                 return keep(_apart(step.rebase(anchors)))
 
-            members.append((label or "stitched", _replaced(voter, rebase, [])))
-            evidence.append(_say(_replaced(voter, rebase_apart, []), new, method))
+            told = _say(_replaced(voter, rebase_apart, []), new, method)
+            part = share / len(views)
+            member = label or "stitched", _replaced(voter, rebase, [])
+            yield member, told, untranslated * part
             kept = _replaced(voter, keep, [])
-            prior.append(untranslated * share / len(views))
-            for how, (translator, left_out, part) in translations.items():
-                members.append(
-                    (f"{label}_{how}".strip("_"), make_pipeline(translator, kept))
-                )
-                evidence.append(_say(kept, left_out, method))
-                prior.append(part * share / len(views))
-    return members, evidence, prior
+            yield from _translated(label, kept, translations, part, method)
+    for name, voter in voters:
+        if name in absolute:
+            part = 1 / len(absolute)
+            yield from _translated(name, voter, translations, part, method)
+
+
+def _translated(label, model, translations, share, method):
+    """Yield a model of the old space behind each translation, as `_ways` does."""
+    for how, (translator, left_out, part) in translations.items():
+        member = f"{label}_{how}".strip("_"), make_pipeline(translator, model)
+        yield member, _say(model, left_out, method), part * share
 
 
 def _translations(new, old):
@@ -489,9 +509,9 @@ def _method(voters):
     return method
 
 
-def _check_steps(steps, voters):
+def _check_steps(steps, absolute, voters):
     """Refuse projecting steps whose anchors tell too little, or different things."""
-    if len(steps) != len(voters):
+    if len(steps) + len(absolute) != len(voters):
         raise TypeError(
             "reweight=True takes a vote as the whole model or as the last step of a "
             f"Pipeline; got {len(steps)} projecting steps in {voters[0][1]!r}"

@@ -93,8 +93,10 @@ def test_classification(tmp_path):
     rows = run(tmp_path, "classification.py", "--seeds", "1")
     means = stitched_means(rows)
     expected = "cosine euclidean manhattan chebyshev concat sum mean weighted mlp_sum"
-    expected += " attention anchor-weighted orthogonal linear ridge affine kernel"
-    assert set(expected.split()) | {"absolute", "few labels"} == set(means)
+    expected += " attention change_of_basis orthogonal linear ridge affine kernel"
+    pools = {f"anchor-weighted{of}" for of in ("", ", four metrics", ", labels")}
+    rivals = {"absolute", "few labels"}
+    assert set(expected.split()) | pools | rivals == set(means)
     assert means.pop("absolute") < 0.3 < 0.6 < min(means.values())
     assert means["anchor-weighted"] > means["concat"]
 
@@ -107,7 +109,7 @@ def test_which_invariance(tmp_path):
         for row in rows
         if "mrr" in row
     }
-    assert len(means) == 6
+    assert len(means) == 7
     assert means["product"] > 2 * means["absolute"]
 
 
@@ -115,7 +117,7 @@ def test_transformations(tmp_path):
     """What a metric declares not to see leaves its head as it is."""
     rows = run(tmp_path, "transformations.py", "--seeds", "1")
     ends = {(r["transformation"], r["method"]): r["scores"] for r in rows[1:]}
-    assert len(ends) == 8 * 6
+    assert len(ends) == 8 * 7
     for kind in ("scaling", "permutation"):
         for method in ("cosine", "euclidean", "manhattan", "chebyshev", "product"):
             start, end = ends[kind, method]

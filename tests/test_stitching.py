@@ -210,7 +210,7 @@ def test_set_output_survives(spaces, model):
 
 def test_what_cannot_be_stitched_is_said(spaces, model):
     """Nothing to rebase, steps left behind, a wrong number, no encoder, not fitted."""
-    head = LogisticRegression().fit(spaces.X_a, spaces.y)
+    head = LogisticRegression(max_iter=1000).fit(spaces.X_a, spaces.y)
     for hopeless in (
         head,
         make_pipeline(StandardScaler(), head).fit(spaces.X_a, spaces.y),
@@ -455,11 +455,18 @@ def test_a_voter_that_cannot_be_rebased_is_refused(spaces):
     step = RelativeProjector(20, random_state=0)
     voters = [
         ("relative", make_pipeline(step, LogisticRegression())),
-        ("absolute", LogisticRegression()),
+        ("absolute", LogisticRegression(max_iter=1000)),
     ]
     model = VotingClassifier(voters).fit(spaces.X_a, spaces.y)
     with pytest.raises(TypeError, match="'absolute' has not"):
         stitch(model, spaces.X_b[:20])
+    inside = make_pipeline(PCA(4), step, LogisticRegression())
+    model = VotingClassifier([("inside", inside), voters[1]]).fit(spaces.X_a, spaces.y)
+    with pytest.raises(TypeError, match=r"'absolute' has not.*got \['inside__pca'\]"):
+        stitch(model, spaces.X_b[:20], encoder=PCA(4).fit(spaces.X_b), reweight=True)
+    deep = VotingClassifier([("votes", VotingClassifier(voters))])
+    with pytest.raises(TypeError, match="'absolute' has not"):
+        stitch(deep.fit(spaces.X_a, spaces.y), spaces.X_b[:20], reweight=True)
     dropped = VotingClassifier(voters).set_params(absolute="drop")
     dropped.fit(spaces.X_a, spaces.y)
     anchors = spaces.X_b[dropped.estimators_[0][0].anchor_indices_]
@@ -591,6 +598,46 @@ def test_evidence_and_prior_of_a_vote(bent, told):
         few[test] = 0
         few[np.ix_(test, head.classes_)] = head.predict_proba(new[test])
     np.testing.assert_allclose(told["evidence"]["anchors"], few)
+
+
+def test_a_head_on_the_space_itself_is_heard_behind_translations(bent, told):
+    """Its share is that of all others, translated; by itself it says nothing."""
+    same = {"n_anchors": 100, "post": "standardize", "random_state": 0}
+    voters = [
+        (metric, make_pipeline(RelativeProjector(metric=metric, **same), head))
+        for metric, head in (
+            ("cosine", LogisticRegression(C=0.1)),
+            ("chebyshev", LogisticRegression(C=0.1)),
+        )
+    ]
+    absolute = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
+    both = VotingClassifier([*voters, ("absolute", absolute)], voting="soft")
+    both.fit(bent.X_a[:900], bent.y[:900])
+    indices = both.estimators_[0][0].anchor_indices_
+    old, new = bent.X_a[indices], bent.X_b[indices]
+    pool = stitch(both, new, reweight=True)
+    prior, evidence = told["prior"], dict(told["evidence"])
+    assert "absolute" not in evidence
+    assert abs(sum(prior.values()) - 1) < 1e-12
+    for how in ("translated_kernel", "translated_orthogonal"):
+        relative = prior[f"cosine_{how}"] + prior[f"chebyshev_{how}"]
+        np.testing.assert_allclose(prior[f"absolute_{how}"], relative)
+    assert prior["absolute_translated_kernel"] > 0.1
+    kernel = SpaceTranslator("kernel").fit(new, old)
+    head = both.named_estimators_["absolute"]
+    np.testing.assert_allclose(
+        evidence["absolute_translated_kernel"], head.predict_proba(kernel.left_out_)
+    )
+    own = [
+        v[1:].predict_proba(v[0]._apart().transform(old)) for v in both.estimators_[:2]
+    ]
+    opinion = np.exp(np.mean(np.log([*own, head.predict_proba(old)]), axis=0))
+    opinion /= opinion.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(told["targets"], opinion)
+    assert dict(pool.estimators)["absolute_translated_kernel"][-1].estimators_ == [head]
+    rows = bent.X_b[900:], bent.y[900:]
+    four = VotingClassifier(voters, voting="soft").fit(bent.X_a[:900], bent.y[:900])
+    assert pool.score(*rows) > stitch(four, new, reweight=True).score(*rows)
 
 
 def test_evidence_without_labels_is_what_the_head_says(bent, told):

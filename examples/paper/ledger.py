@@ -23,6 +23,8 @@ from skinvariant import InvariantAggregator, RelativeProjector
 from skinvariant.datasets import load_embeddings
 
 METRICS = InvariantAggregator().metrics
+#: What a single relative space is made by, with its parameters.
+SINGLE = dict.fromkeys(METRICS) | {"change_of_basis": {"alpha": 0.1}}
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "skorch")
 
@@ -234,9 +236,11 @@ def fewer(n_rows, spaces, y, y_test):
 
 
 def projectors(anchors):
-    """Make what spaces are seen through: each metric, and their product, by name."""
+    """Make what spaces are seen through: each metric, and a product, by name."""
     found = {
-        metric: RelativeProjector(anchors=anchors, metric=metric, post="standardize")
-        for metric in METRICS
+        metric: RelativeProjector(
+            anchors=anchors, metric=metric, metric_params=params, post="standardize"
+        )
+        for metric, params in SINGLE.items()
     }
     return found | {"product": InvariantAggregator(anchors=anchors, post="standardize")}

@@ -9,7 +9,10 @@ from matplotlib.figure import Figure
 
 COLOURS = dict(
     zip(
-        (*tables.METRICS, tables.POOL, "product", "orthogonal", "ridge", "few labels"),
+        (
+            *tables.METRICS,
+            *(tables.POOL, "orthogonal", "ridge", "kernel", "few labels"),
+        ),
         mpl.color_sequences["tab10"],
         strict=False,
     )
@@ -29,7 +32,7 @@ def metrics(records):
             values = found[method][:, 1]
             ax.errorbar(
                 values.mean(),
-                row + (i - 2) * 0.14,
+                row + (i - 2.5) * 0.13,
                 xerr=values.std(ddof=1) if len(values) > 1 else 0,
                 fmt="D" if method == tables.POOL else "o",
                 color=COLOURS[method],
@@ -40,7 +43,7 @@ def metrics(records):
     ax.invert_yaxis()
     ax.set_xlabel("stitched accuracy, 300 anchors; bars: standard deviation of draws")
     ax.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=5, frameon=False)
+    figure.legend(loc="outside upper center", ncols=6, frameon=False)
     return figure
 
 
@@ -112,7 +115,7 @@ def transformations(records):
             ax.grid(alpha=0.3)
     figure.supxlabel("strength")
     figure.supylabel("accuracy")
-    figure.legend(loc="outside upper center", ncols=6, frameon=False)
+    figure.legend(loc="outside upper center", ncols=7, frameon=False)
     return figure
 
 

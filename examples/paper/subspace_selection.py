@@ -24,7 +24,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from skinvariant.heads import InvariantClassifier
 
 PARTS = ("aggregation", "head", "all")
-DATA, N_LABELS, N_ROWS = ("trec", "cifar10"), (30, 100, 300), 3000
+DATA, N_LABELS, N_ROWS = ("trec", "cifar10"), (30, 300), 3000
 
 
 def fine_tuned(head, X, y, part):

@@ -23,10 +23,11 @@ MODALITIES = {
     "graph": ("cora",),
 }
 DASH = "\N{EN DASH}"
-METRICS = ("cosine", "euclidean", "manhattan", "chebyshev")
+METRICS = ("cosine", "euclidean", "manhattan", "chebyshev", "change_of_basis")
 AGGREGATIONS = ("concat", "sum", "mean", "weighted", "mlp_sum", "attention")
 TRANSLATORS = ("orthogonal", "linear", "ridge", "affine", "kernel")
 POOL = "anchor-weighted"
+POOLS = (POOL, f"{POOL}, four metrics", f"{POOL}, labels")
 WEAK = "glove50"  # its pairs are told apart: the encoder itself is weak
 
 
@@ -154,7 +155,7 @@ def classification_table(records, data, n_anchors=300):
     """Write own, stitched, worst and index of every method."""
     methods = classified(records, data, n_anchors)
     weak = classified(records, data, n_anchors, WEAK) if "trec" in data else {}
-    order = ["absolute", *METRICS, *AGGREGATIONS, POOL, *TRANSLATORS, "few labels"]
+    order = ["absolute", *METRICS, *AGGREGATIONS, *POOLS, *TRANSLATORS, "few labels"]
     header = ["method", "own", "stitched", "worst", "index"]
     header += ["index without GloVe"] if weak else []
     lines = []
@@ -209,7 +210,7 @@ def ranking(records):
     lines += said(
         """
         Stitched accuracy and its standard deviation over draws, 300 anchors, and
-        how often each metric is the best one of the four in a pair of encoders
+        how often each metric is the best one of the five in a pair of encoders
         and a draw.
         """
     )
@@ -252,13 +253,14 @@ def ablation(records):
     lines += said(
         """
         Stitched accuracy with 300 anchors.  concat, sum and mean stand before a
-        logistic regression, the others are learned with their head; the pool is
-        of one head per metric.
+        logistic regression, the others are learned with their head; the
+        pools are of one head per metric, the first and the last also of one on
+        the space as it is.
         """
     )
     names = [d for d in TITLES if records.rows(f"classification_{d}")]
     rows = []
-    for method in (*AGGREGATIONS, POOL):
+    for method in (*AGGREGATIONS, *POOLS):
         cells = [spread(classified(records, d)[method][:, 1]) for d in names]
         rows.append([method, *cells])
     return lines + table(["aggregation", *(TITLES[d] for d in names)], rows)
@@ -459,7 +461,7 @@ def anchors_from_elsewhere(records):
     """Write the table of anchors that are rows of other data."""
     lines = title("Anchors: from other data?")
     found = grouped(records.rows("anchor_sets_elsewhere"), "data", "anchors", "method")
-    methods = (*METRICS, POOL, "orthogonal", "ridge")
+    methods = (*METRICS, POOL, "orthogonal", "ridge", "kernel")
     cells = [
         [TITLES.get(d, d), a, *(spread(found[d, a, m]) for m in methods)]
         for d, a in dict.fromkeys((d, a) for d, a, _ in found)
@@ -472,11 +474,12 @@ def crossings(found, numbers):
     lines = []
     for data in dict.fromkeys(d for d, _, _ in found):
         told = []
-        for rival in ("orthogonal", "ridge", "few labels"):
+        for rival in ("orthogonal", "ridge", "kernel", "few labels"):
             ahead = [
                 n
                 for n in numbers
                 if (data, POOL, n) in found
+                and (data, rival, n) in found
                 and np.mean(found[data, rival, n]) > np.mean(found[data, POOL, n])
             ]
             where = ", ".join(map(str, ahead)) if ahead else "no number"

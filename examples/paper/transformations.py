@@ -27,10 +27,9 @@ The spaces are resnet56 of CIFAR-10 and minilm_l6 of TREC.  What is declared in
 
 import ledger
 import numpy as np
-from classification import logistic
+from classification import RELATIVE, absolute, logistic
 from scipy.linalg import expm
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.parallel import Parallel, delayed
 
 STRENGTHS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -100,10 +99,10 @@ TRANSFORMATIONS = (
 def fitted_heads(X, y, anchors):
     """Fit a head on what each metric and the product make of a space."""
     models = {
-        name: make_pipeline(step, logistic(0.03))
+        name: make_pipeline(step, logistic(RELATIVE))
         for name, step in ledger.projectors(anchors).items()
     }
-    models["absolute"] = make_pipeline(StandardScaler(), logistic(0.03))
+    models["absolute"] = absolute(RELATIVE)
     return {name: model.fit(X, y) for name, model in models.items()}
 
 
