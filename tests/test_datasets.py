@@ -396,6 +396,10 @@ def test_load_whole_embeddings_of_fewer_parts(tmp_path):
     assert bunch.X_train == {}
     assert bunch.y_train is None
     assert bunch.X["gcn_s0"].shape == (9, 4)
+    arrays = write_whole(path, y=None)
+    bunch = load_embeddings(path)
+    assert bunch.y_train is bunch.y_test is None
+    assert_array_equal(bunch.X_test["gcn_s1"], arrays["X_gcn_s1"][[7, 2]])
 
 
 def test_load_images(tmp_path):

@@ -464,7 +464,7 @@ def test_cache_of_a_folder_in_which_a_file_has_changed(
     assert_array_equal(encode(folder, TEXTS, **params), X)
     (path,) = folder.glob("*Pooling/config.json")
     if change == "name":
-        path.parent.rename(path.parent.with_name("3_Pooling"))
+        path.parent.rename(f"{path.parent}s")  # the order of the files stays
     else:
         path.write_text(path.read_text() + " ")
     with pytest.raises(AssertionError, match="loaded"):
@@ -536,6 +536,16 @@ def test_hub_names_have_keys_of_their_own():
     keys = {_hub.cache_key(name, [], **params)[0] for name in ("timm/a", "timm/b")}
     assert len(keys) == 2
     assert all(len(key) == len(hashlib.sha256().hexdigest()) for key in keys)
+
+
+def test_no_sample_runs_into_the_next():
+    """Texts that give the same bytes in a row are other samples."""
+    params = {"library": "transformers", "revision": None, "dtype": np.float32}
+    keys = {
+        _hub.cache_key("a", _hub.read_samples(texts), **params)[0]
+        for texts in (["one", "two"], ["onetexttwo"], ["onet", "wo"])
+    }
+    assert len(keys) == 3
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty", "text"])
@@ -878,6 +888,7 @@ def test_trec(tmp_path, no_network, monkeypatch):
     bunch = fetch_benchmark("TREC", subset="all", revision="v2", **params)
     assert bunch.data == TEXTS[:5]
     assert_array_equal(bunch.target, [2, 0, 1, 1, 1])
+    assert list(params["data_home"].rglob("*.arrow"))
     branch = ("CogComp/trec", "refs/convert/parquet")
     assert calls == [branch, branch, ("CogComp/trec", "v2")]
 

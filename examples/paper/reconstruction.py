@@ -56,6 +56,13 @@ RELATIVE = {metric: (metric,) for metric in METRICS} | {
 }
 AFFINE = (*METRICS, "mahalanobis", "change_of_basis")
 TRANSLATIONS = ("orthogonal", "ridge", "kernel")
+# methods on frozen latents, and those through which encoders are trained
+FROZEN = (
+    "absolute",
+    *(f"translation_{how}" for how in TRANSLATIONS),
+    *(*RELATIVE, "product_affine"),
+)
+TRAINED = ("absolute", *RELATIVE)
 HIDDEN = 256
 BATCH = 256
 # in standard deviations of the anchors' relative values
@@ -262,16 +269,15 @@ class Frozen:
         order = np.random.default_rng(seed).permutation(len(train_images))
         self.anchors = order[: size.n_anchors]
 
-    def methods(self):
-        """Yield the name of each method, and who draws by it."""
-        yield "absolute", self.absolute
-        for method in TRANSLATIONS:
-            yield f"translation_{method}", partial(self.translated, method)
-        for method, metrics in RELATIVE.items():
-            yield method, self.relative(metrics)
-        yield "product_affine", self.relative(AFFINE)
-        if self.seed == 0:
-            yield "product_without_noise", self.relative(METRICS, noise=0.0)
+    def drawing(self, method):
+        """Return who draws by a method."""
+        if method == "absolute":
+            return self.absolute
+        if method.startswith("translation_"):
+            return partial(self.translated, method.removeprefix("translation_"))
+        if method == "product_without_noise":
+            return self.relative(METRICS, noise=0.0)
+        return self.relative(AFFINE if method == "product_affine" else RELATIVE[method])
 
     def absolute(self, i, j):
         """Draw the latents as they are, where the widths match."""
@@ -312,19 +318,16 @@ class Frozen:
         return draw
 
 
-def measure_frozen(networks, train_images, test, size, seed):
-    """Measure all methods on frozen latents; return errors, and some drawings."""
+def measure_frozen(networks, train_images, test, size, method, seed):
+    """Measure a method on frozen latents; return errors, and some drawings."""
     torch.set_num_threads(1)
-    frozen = Frozen(networks, train_images, test, size, seed)
-    found, drawn = {}, {}
-    for method, draw in frozen.methods():
-        found[method] = errors(draw, test, len(networks))
-        i, j = PICTURED
-        drawn[method] = draw(i, i)[:6], draw(i, j)[:6]
-    return found, drawn
+    draw = Frozen(networks, train_images, test, size, seed).drawing(method)
+    i, j = PICTURED
+    drawn = draw(i, i)[:6], draw(i, j)[:6]
+    return errors(draw, test, len(networks)), drawn
 
 
-def measure_end_to_end(method, train_images, test, size, seed):
+def measure_end_to_end(train_images, test, size, method, seed):
     """Train encoders through one relative space, or none; swap their decoders."""
     torch.set_num_threads(1)
     shape, networks = train_images.shape[1:], []
@@ -374,23 +377,27 @@ def experiment(args):
             for spec in ENCODERS
         )
     )
-    seeds, given = range(args.seeds), (train_images, test, size)
-    results = parallel(delayed(measure_frozen)(networks, *given, s) for s in seeds)
-    row, encoders = partial(make_row, args.data), [spec.name for spec in ENCODERS]
-    for seed, (found, drawn) in zip(seeds, results, strict=True):
-        for method, matrix in found.items():
-            yield row("frozen", method, seed, encoders, matrix)
-        if seed == 0 and args.out is not None:
-            draw_pictures(args, test, drawn)
-    encoders = [spec.name for spec in size.end_to_end]
-    tasks = [
-        (name, s)
-        for s in seeds[: size.end_to_end_seeds]
-        for name in ("absolute", *RELATIVE)
+    frozen = [(method, seed) for seed in range(args.seeds) for method in FROZEN]
+    frozen.append(("product_without_noise", 0))
+    end_to_end = [
+        (method, s) for s in range(size.end_to_end_seeds) for method in TRAINED
     ]
-    results = parallel(delayed(measure_end_to_end)(m, *given, s) for m, s in tasks)
-    for (method, seed), matrix in zip(tasks, results, strict=True):
-        yield row("end_to_end", method, seed, encoders, matrix)
+    given = train_images, test, size
+    results = parallel(
+        [delayed(measure_frozen)(networks, *given, *task) for task in frozen]
+        + [delayed(measure_end_to_end)(*given, *task) for task in end_to_end]
+    )
+    row, drawn = partial(make_row, args.data), {}
+    encoders = [spec.name for spec in ENCODERS]
+    for method, seed in frozen:
+        matrix, images = next(results)
+        drawn |= {method: images} if seed == 0 else {}
+        yield row("frozen", method, seed, encoders, matrix)
+    if args.out is not None:
+        draw_pictures(args, test, drawn)
+    encoders = [spec.name for spec in size.end_to_end]
+    for method, seed in end_to_end:
+        yield row("end_to_end", method, seed, encoders, next(results))
 
 
 def make_row(data, training, method, seed, encoders, matrix):
