@@ -17,7 +17,7 @@ COLOURS = dict(
         strict=False,
     )
 )
-COLOURS |= {"absolute": "0.6", "product": "k", f"{tables.POOL}, labels": "k"}
+COLOURS |= {"absolute": "0.6", "product": "k", tables.LABELLED: "k"}
 
 
 def metrics(records):
