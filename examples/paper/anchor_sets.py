@@ -20,10 +20,11 @@ Heads are logistic regressions on 2,500 training rows.
 """
 
 import warnings
-from functools import partial
+from itertools import permutations
 
 import ledger
 from classification import absolute, matrix, vote
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.parallel import Parallel, delayed
 
 from skinvariant import stitch
@@ -55,54 +56,39 @@ def accuracies(spaces, y, y_test, seen, labels=None, translate=False):
     """
     warnings.simplefilter("ignore")  # of few anchors, in a worker
     votes = {a: vote(X, y, seen(a, a)) for a, (X, _) in spaces.items()}
+    heads = {a: each.named_estimators_ for a, each in votes.items()}
+    as_it_is = {a: each["absolute"] for a, each in heads.items()}
+    pairs, first = list(permutations(spaces, 2)), next(iter(spaces))
+    n_anchors = len(seen(first, first))
 
-    def score(choose, options, a, b):
-        model = choose(votes[a])
-        model = model if a == b else stitch(model, seen(a, b), **options)
-        return model.score(spaces[b][1], y_test)
+    def table(own, stitched):
+        """Score the models of encoders, and those of pairs of head and encoder."""
+        models = stitched | {(a, a): model for a, model in own.items()}
+        return matrix(spaces, lambda a, b: models[a, b].score(spaces[b][1], y_test))
 
     for metric in ledger.SINGLE:
-        choose = partial(_voter, metric)
-        yield metric, matrix(spaces, partial(score, choose, {}))
-    first = next(iter(spaces))
-    if len(seen(first, first)) <= MOST_FOR_POOL:
-        options = {"reweight": True}
-        yield "anchor-weighted", matrix(spaces, partial(score, _itself, options))
-        if labels is not None and len(labels) <= MOST_FOR_LABELS:
-            options["y"] = labels
-            table = matrix(spaces, partial(score, _itself, options))
-            yield "anchor-weighted, labels", table
-    if translate:
-        heads = {a: _voter("absolute", each) for a, each in votes.items()}
-        yield from translations(heads, spaces, y_test, seen)
+        own = {a: each[metric] for a, each in heads.items()}
+        yield metric, table(own, {(a, b): stitch(own[a], seen(a, b)) for a, b in pairs})
+    if n_anchors <= MOST_FOR_POOL:
+        pools = {(a, b): stitch(votes[a], seen(a, b), reweight=True) for a, b in pairs}
+        yield "anchor-weighted", table(votes, pools)
+        if translate:  # the pools know how
+            member = "absolute_translated_kernel"
+            kernel = {pair: dict(p.estimators)[member] for pair, p in pools.items()}
+            yield "kernel", table(as_it_is, kernel)
+    if labels is not None and n_anchors <= MOST_FOR_LABELS:
+        told = {"reweight": True, "y": labels}
+        pools = {(a, b): stitch(votes[a], seen(a, b), **told) for a, b in pairs}
+        yield "anchor-weighted, labels", table(votes, pools)
+    for method in ("orthogonal", "ridge") if translate else ():
+        translated = {}
+        for a, b in pairs:
+            step = SpaceTranslator(method).fit(seen(a, b), seen(a, a))
+            translated[a, b] = make_pipeline(step, as_it_is[a])
+        yield method, table(as_it_is, translated)
     if labels is not None:
         few = {b: absolute(FEW).fit(seen(first, b), labels) for b in spaces}
-        score = [few[b].score(X_test, y_test) for b, (_, X_test) in spaces.items()]
-        yield "few labels", ledger.rounded([score] * len(spaces))
-
-
-def _voter(metric, model):
-    return model.named_estimators_[metric]
-
-
-def _itself(model):
-    return model
-
-
-def translations(heads, spaces, y_test, seen):
-    """Yield method and table of translated test rows under absolute heads."""
-    first = next(iter(spaces))
-
-    def score(method, a, b):
-        X_test = spaces[b][1]
-        if a != b:
-            translator = SpaceTranslator(method).fit(seen(a, b), seen(a, a))
-            X_test = translator.transform(X_test)
-        return heads[a].score(X_test, y_test)
-
-    some = len(seen(first, first)) <= MOST_FOR_POOL  # or it takes minutes
-    for method in ("orthogonal", "ridge", *(("kernel",) if some else ())):
-        yield method, matrix(spaces, partial(score, method))
+        yield "few labels", table(few, {(a, b): few[b] for a, b in pairs})
 
 
 def one_number(spaces, y, y_test, n_anchors, seed):

@@ -102,8 +102,8 @@ def summary(scores, kept=None, worst=np.min):
     return own.mean(), matrix[off].mean(), worst(matrix[off]), index
 
 
-def classified(records, data, n_anchors=300, without=None):
-    """Summaries by method, (draws, 4), each rival at its best strength."""
+def best_rows(records, data, n_anchors=300, without=None):
+    """Rows of each method at its best strength, each with its summary."""
     rows = records.rows(f"classification_{data}")
     if not rows:
         return {}
@@ -112,14 +112,20 @@ def classified(records, data, n_anchors=300, without=None):
     found = defaultdict(lambda: defaultdict(list))
     for row in rows[1:]:
         if row.get("n_anchors", n_anchors) == n_anchors:
-            told = summary(row["scores"], kept)
+            told = {**row, "summary": summary(row["scores"], kept)}
             found[row["method"]][row["C"]].append(told)
-    best = {}
-    for method, strengths in found.items():
-        arrays = [np.array(values) for values in strengths.values()]
-        column = 1 if np.isfinite(arrays[0][:, 1]).all() else 0
-        best[method] = max(arrays, key=lambda a: a[:, column].mean())
-    return best
+
+    def stitched(drawn):  # own, where nothing can be stitched
+        means = np.mean([row["summary"] for row in drawn], axis=0)
+        return means[1] if np.isfinite(means[1]) else means[0]
+
+    return {method: max(s.values(), key=stitched) for method, s in found.items()}
+
+
+def classified(records, data, n_anchors=300, without=None):
+    """Summaries by method, (draws, 4), each method at its best strength."""
+    best = best_rows(records, data, n_anchors, without)
+    return {m: np.array([r["summary"] for r in rows]) for m, rows in best.items()}
 
 
 def best_of(methods, names):
@@ -135,14 +141,9 @@ def ahead(methods, rival):
 
 def matrix_of(records, data, method, n_anchors=300):
     """Write a method's mean accuracy, heads in rows and encoders in columns."""
-    rows = records.rows(f"classification_{data}")
-    names = rows[0]["encoders"]
-    scores = [
-        row["scores"]
-        for row in rows[1:]
-        if row["method"] == method and row["n_anchors"] == n_anchors
-    ]
-    mean = np.mean(scores, axis=0)
+    names = records.rows(f"classification_{data}")[0]["encoders"]
+    rows = best_rows(records, data, n_anchors)[method]
+    mean = np.mean([row["scores"] for row in rows], axis=0)
     return table(
         ["head", *names],
         [
@@ -232,17 +233,8 @@ def ranking(records):
 
 def winners(records, data):
     """Share of pairs and draws in which each metric is best; ties are shared."""
-    rows = records.rows(f"classification_{data}")
-    scores = np.array(
-        [
-            [
-                r["scores"]
-                for r in rows[1:]
-                if r["method"] == m and r["n_anchors"] == 300
-            ]
-            for m in METRICS
-        ]
-    )
+    rows = best_rows(records, data)
+    scores = np.array([[row["scores"] for row in rows[m]] for m in METRICS])
     off = ~np.eye(scores.shape[-1], dtype=bool)
     pairs = scores[..., off].reshape(len(METRICS), -1)
     best = pairs == pairs.max(axis=0)
