@@ -1140,8 +1140,9 @@ def cross_stitch(
     model : estimator
         A classifier or regressor: a Pipeline that starts with a projecting step, as
         ``make_pipeline(InvariantAggregator(), LogisticRegression())``, a
-        VotingClassifier or VotingRegressor of such, which all get the same anchors, or
-        a head that projects itself, as `skinvariant.heads.InvariantClassifier`.  Clones
+        VotingClassifier or VotingRegressor of such, which all get the same anchors (and
+        of heads on the space as it is, where `stitch_params` has reweight=True), or a
+        head that projects itself, as `skinvariant.heads.InvariantClassifier`.  Clones
         of it are fitted, so it need not be.
     spaces : mapping of str to (X_train, X_test)
         Two spaces or more by name, each an array-like of shape
@@ -1550,7 +1551,8 @@ def _check_targets(y, n_train, n_test):
 def _find_projecting_steps(model):
     """Return the paths of the projecting steps' parameters, and all steps after them.
 
-    One step, or of a vote one for each voter; after them come those of the first.
+    One step, or of a vote one for each voter that has one; after them come those of
+    the first.
     """
     path, later, step = "", [], model
     while isinstance(step, Pipeline):
@@ -1559,13 +1561,14 @@ def _find_projecting_steps(model):
         later = [x for _, x in steps[1:]] + later
         step = steps[0][1]
     if not path and hasattr(model, "estimators") and hasattr(model, "weights"):
-        voters = [(name, voter) for name, voter in model.estimators if voter != "drop"]
-        found = [_find_projecting_steps(voter) for _, voter in voters]
-        paths = [
-            f"{name}__{inner[0]}"
-            for (name, _), (inner, _) in zip(voters, found, strict=True)
-        ]
-        return paths, found[0][1]
+        found = {
+            name: _find_projecting_steps(voter)
+            for name, voter in model.estimators
+            if voter != "drop" and _replaced(voter, _itself, []) is not None
+        }
+        if found:
+            paths = [f"{name}__{inner[0]}" for name, (inner, _) in found.items()]
+            return paths, next(iter(found.values()))[1]
     projects = hasattr(step, "rebase") and "anchors" in step.get_params()
     if not projects or not (is_classifier(model) or is_regressor(model)):
         raise TypeError(
@@ -1575,6 +1578,10 @@ def _find_projecting_steps(model):
             f"itself; got {model!r}"
         )
     return [path], later
+
+
+def _itself(step):
+    return step
 
 
 def _default_head(model, later):

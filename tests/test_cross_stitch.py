@@ -317,6 +317,26 @@ def test_a_vote_of_one_head_per_metric(data):
     assert report.matrix("anchors")[0, 1] == few.score(spaces["b"][1], y_test)
 
 
+def test_a_vote_with_a_head_on_the_space_as_it_is(data):
+    """It needs no anchors of its own; without reweight it is refused."""
+    spaces, (y_train, y_test) = data
+    indices = np.arange(0, 60, 3)
+    relative = make_pipeline(RelativeProjector(anchors=indices), LogisticRegression())
+    voters = [("absolute", LogisticRegression(max_iter=5000)), ("cosine", relative)]
+    vote = VotingClassifier(voters, voting="soft")
+    params = {"stitch_params": {"reweight": True}, **CHEAP}
+    report = cross_stitch(vote, spaces, (y_train, y_test), baselines=[], **params)
+    own = clone(vote).fit(spaces["a"][0], y_train)
+    pool = stitch(own, spaces["b"][0][indices], reweight=True)
+    expected = pool.score(spaces["b"][1], y_test)
+    assert report.matrix("stitched")[0, 1] == expected
+    with pytest.raises(TypeError, match="'absolute' has not"):
+        cross_stitch(vote, spaces, (y_train, y_test), baselines=[], **CHEAP)
+    vote.set_params(cosine="drop")
+    with pytest.raises(TypeError, match="model must be a classifier or regressor"):
+        cross_stitch(vote, spaces, (y_train, y_test), baselines=[], **params)
+
+
 def test_a_head_that_projects_itself(data):
     """A neural head: its own anchors are set, the baselines have a linear head."""
     heads = pytest.importorskip("skinvariant.heads")
