@@ -66,12 +66,16 @@ def one_draw(spaces, y, y_test, n_labels, seed):
 
 def experiment(args):
     """Yield mean accuracies by data, what is trained, number of labels, and seed."""
-    for data in ["digits"] if args.quick else DATA:
-        drawn = ledger.fewer(N_ROWS, *ledger.spaces(data))
-        n_labels = (30,) if args.quick else N_LABELS
-        jobs = (delayed(one_draw)(*drawn, n_labels, seed) for seed in range(args.seeds))
-        for rows in Parallel(ledger.n_jobs(args), return_as="generator")(jobs):
-            yield from ({"data": data, **row} for row in rows)
+    n_labels = (30,) if args.quick else N_LABELS
+    drawn = {
+        data: ledger.fewer(N_ROWS, *ledger.spaces(data))
+        for data in (["digits"] if args.quick else DATA)
+    }
+    cases = [(data, seed) for data in drawn for seed in range(args.seeds)]
+    jobs = (delayed(one_draw)(*drawn[data], n_labels, seed) for data, seed in cases)
+    results = Parallel(ledger.n_jobs(args), return_as="generator")(jobs)
+    for (data, _), rows in zip(cases, results, strict=True):
+        yield from ({"data": data, **row} for row in rows)
 
 
 if __name__ == "__main__":
