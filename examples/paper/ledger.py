@@ -230,8 +230,8 @@ def draw(n_rows, n_anchors, seed):
 
 
 def fewer(n_rows, spaces, y, y_test):
-    """Take random rows of those for training, and all for testing."""
-    rows = np.random.default_rng(0).permutation(len(y))[:n_rows]
+    """Take random rows of those for training, in their order, and all for testing."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(y))[:n_rows])
     return {k: (X[rows], X_test) for k, (X, X_test) in spaces.items()}, y[rows], y_test
 
 
