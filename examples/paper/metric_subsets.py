@@ -11,7 +11,7 @@ from itertools import combinations
 
 import ledger
 import numpy as np
-from classification import METRICS, POOLED, logistic
+from classification import METRICS, logistic
 from sklearn.utils.parallel import Parallel, delayed
 
 from skinvariant import RelativeProjector
@@ -54,7 +54,7 @@ def concatenated(relative, chosen, y, y_test):
         name: [np.hstack([relative[m][name][part] for m in chosen]) for part in (0, 1)]
         for name in relative[chosen[0]]
     }
-    heads = {name: logistic(POOLED).fit(X, y) for name, (X, _) in parts.items()}
+    heads = {name: logistic(0.1).fit(X, y) for name, (X, _) in parts.items()}
     return [
         [head.score(X_test, y_test) for _, X_test in parts.values()]
         for head in heads.values()
@@ -67,7 +67,7 @@ def probabilities(relative, y):
         metric: np.array(
             [
                 [head.predict_proba(X_test) for _, X_test in parts.values()]
-                for head in [logistic(POOLED).fit(X, y) for X, _ in parts.values()]
+                for head in [logistic(0.1).fit(X, y) for X, _ in parts.values()]
             ]
         )
         for metric, parts in relative.items()

@@ -23,7 +23,7 @@ COLOURS |= {"absolute": "0.6", "product": "k", tables.LABELLED: "k"}
 def metrics(records):
     """Stitched accuracy of each metric and of the pool, data set by data set."""
     names = [d for d in tables.TITLES if records.rows(f"classification_{d}")]
-    figure = Figure(figsize=(8, 0.75 * len(names) + 1.2), layout="constrained")
+    figure = Figure(figsize=(8, 0.75 * len(names) + 1.4), layout="constrained")
     ax = figure.subplots()
     methods = (*tables.METRICS, tables.POOL)
     for row, data in enumerate(names):
@@ -43,7 +43,7 @@ def metrics(records):
     ax.invert_yaxis()
     ax.set_xlabel("stitched accuracy, 300 anchors; bars: standard deviation of draws")
     ax.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=6, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 

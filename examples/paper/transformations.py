@@ -27,7 +27,7 @@ The spaces are resnet56 of CIFAR-10 and minilm_l6 of TREC.  What is declared in
 
 import ledger
 import numpy as np
-from classification import POOLED, absolute, logistic
+from classification import absolute, logistic
 from scipy.linalg import expm
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.parallel import Parallel, delayed
@@ -99,10 +99,10 @@ TRANSFORMATIONS = (
 def fitted_heads(X, y, anchors):
     """Fit a head on what each metric and the product make of a space."""
     models = {
-        name: make_pipeline(step, logistic(POOLED))
+        name: make_pipeline(step, logistic(0.1))
         for name, step in ledger.projectors(anchors).items()
     }
-    models["absolute"] = absolute(POOLED)
+    models["absolute"] = absolute(0.1)
     return {name: model.fit(X, y) for name, model in models.items()}
 
 
