@@ -77,6 +77,11 @@ def time_aims(records):
     seconds = {name: record["seconds"] for name, record in records.all.items()}
     longest, total = max(seconds, key=seconds.get), sum(seconds.values())
     minutes = seconds[longest] / 60
+    fewer = sum("--seeds" in record["command"] for record in records.all.values())
+    missing = sum(not records.rows(name) for name in RECORDS)
+    shown = met(total <= 7200)
+    if fewer or missing:
+        shown = f"not shown: {fewer} have fewer seeds, {missing} are missing"
     return [
         [
             "each command within 20 minutes, on two cores",
@@ -86,7 +91,7 @@ def time_aims(records):
         [
             "all of them within two hours",
             f"{total / 60:.0f} minutes",
-            met(total <= 7200),
+            shown,
         ],
     ]
 
