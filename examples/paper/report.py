@@ -150,9 +150,9 @@ Where an aim is not met, what limits it.  Networks that were trained on one task
 several times more anchors than their spaces have axes, differ by a map that is nearly
 linear: a kernel translation under a head on the space as it is loses next to nothing.
 The pool hears this too, so it can be level with it, but hardly ahead; and the rivals'
-strength was chosen on the test rows, the pool's was not.  (It was 0.1 at first; 0.3 is
-by the same held-back rows, but was taken after test rows of Fashion-MNIST had been seen,
-where 0.1 misses the best translation by a hair.)  With 50 classes of questions
+strength was chosen on the test rows, the pool's was not.  (It was 0.1 at first; 0.3
+is by the same held-back rows, but was taken after test rows of Fashion-MNIST had been
+seen, where 0.1 misses the best translation by a hair.)  With 50 classes of questions
 many have few training rows, and a random draw of 300 anchors has none of some; and the
 index is in units of what a head scores under its own encoder, so that a better head has
 a lower one.  In reconstruction the noise that relative decoders are trained under was
