@@ -559,7 +559,7 @@ def _views(step):
 
     Of a concatenation also without each metric, its columns at the anchors' mean.
     """
-    views = {"": lambda step: step}
+    views = {"": _itself}
     if getattr(step, "aggregation", None) != "concat" or not hasattr(step, "posts_"):
         return views
     at = np.asarray(_apart(step).transform(step.anchors_)).mean(axis=0)

@@ -79,19 +79,20 @@ def time_aims(records):
     minutes = seconds[longest] / 60
     fewer = sum("--seeds" in record["command"] for record in records.all.values())
     missing = sum(not records.rows(name) for name in RECORDS)
-    shown = met(total <= 7200)
-    if fewer or missing:
-        shown = f"not shown: {fewer} have fewer seeds, {missing} are missing"
+    shown = [met(minutes <= 20), met(total <= 7200)]
+    if fewer or missing:  # what took long enough already is not met all the same
+        doubt = f"not shown: {fewer} have fewer seeds, {missing} are missing"
+        shown = [doubt if verdict == met(True) else verdict for verdict in shown]
     return [
         [
             "each command within 20 minutes, on two cores",
             f"{minutes:.0f} minutes (``{longest}``)",
-            met(minutes <= 20),
+            shown[0],
         ],
         [
             "all of them within two hours",
             f"{total / 60:.0f} minutes",
-            shown,
+            shown[1],
         ],
     ]
 

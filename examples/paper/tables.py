@@ -184,8 +184,8 @@ def classification(records):
     lines = title("Zero-shot stitching: classification")
     lines += said(
         """
-        A head is trained on one encoder's training rows and tested on every
-        encoder's test rows: *own* is the mean of the diagonal of that matrix,
+        A head is trained on one encoder's training rows, 5,500 at most, and tested
+        on every encoder's test rows: *own* is the mean of the diagonal of that matrix,
         *stitched* that of the rest, *worst* its smallest cell; *index* is the
         mean of stitched / own. Means and standard deviations over draws of
         anchors, which are random training rows.  Each method has the strength of
