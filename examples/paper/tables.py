@@ -5,6 +5,7 @@ import textwrap
 from collections import defaultdict
 from pathlib import Path
 
+import ledger
 import numpy as np
 
 TITLES = {
@@ -23,7 +24,7 @@ MODALITIES = {
     "graph": ("cora",),
 }
 DASH = "\N{EN DASH}"
-METRICS = ("cosine", "euclidean", "manhattan", "chebyshev", "change_of_basis")
+METRICS = tuple(ledger.SINGLE)
 AGGREGATIONS = ("concat", "sum", "mean", "weighted", "mlp_sum", "attention")
 TRANSLATORS = ("orthogonal", "linear", "ridge", "affine", "kernel")
 POOL = "anchor-weighted"
