@@ -5,6 +5,7 @@ They need ``pip install 'skinvariant[torch]'``.
 
 import contextlib
 import copy
+import json
 import warnings
 from numbers import Integral, Real
 
@@ -32,6 +33,7 @@ from skinvariant._validation import check_choice, check_number
 from skinvariant.anchors import choose_anchors
 from skinvariant.comparison import space_agreement
 from skinvariant.metrics import METRICS
+from skinvariant.persistence import fingerprint
 
 try:
     import torch
@@ -470,6 +472,70 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             for metric, params in self.aggregator_._fitted_pairs()
         ]
         return torch.nn.Sequential(nn.ProductLayer(layers), network).eval()
+
+    def to_onnx(self):
+        """Return the whole fitted head, from rows to outputs, as an ONNX model.
+
+        It needs ``pip install 'skinvariant[onnx]'``, and gives the outputs of this
+        head in any ONNX runtime, without Python, scikit-learn or torch.
+
+        Returns
+        -------
+        onnx.ModelProto
+            To be written by ``onnx.save``.  Its input "X" takes rows of the space that
+            the anchors are from, as many as there are, in float32 if `X` was at `fit`
+            and else in float64.  The output is "probabilities", in the order of
+            `classes_`, or "targets" in their own units, one column for each.
+            ``metadata_props`` holds "classes" as JSON, and the "fingerprint" of the
+            anchors.
+
+        Raises
+        ------
+        ImportError
+            If onnx or onnxscript is not installed.
+        TypeError
+            If a metric, `pre` or `post` has no torch counterpart.
+
+        See Also
+        --------
+        skinvariant.persistence.fingerprint : What tells anchors from others.
+
+        Notes
+        -----
+        ONNX knows no pairwise distances: the differences of all rows and anchors are
+        held at once, 4 or 8 bytes for each row, anchor and feature.  Serve in batches.
+        """
+        module = torch.nn.Sequential(self.to_torch(), *self._output).cpu().eval()
+        try:
+            import onnx
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "to_onnx needs onnx and onnxscript: pip install 'skinvariant[onnx]'"
+            ) from error
+        dtype = getattr(torch, self._network["dtype"])
+        rows = torch.zeros(2, self.n_features_in_, dtype=dtype)
+        with warnings.catch_warnings():  # of torch, about its own parts
+            warnings.simplefilter("ignore", (DeprecationWarning, FutureWarning))
+            program = torch.onnx.export(
+                module,
+                (rows,),
+                dynamo=True,
+                input_names=["X"],
+                output_names=[self._output_name],
+                dynamic_shapes=({0: torch.export.Dim("n_samples")},),
+                verbose=False,
+            )
+        model = program.model_proto
+        onnx.helper.set_model_props(model, self._onnx_properties())
+        return model
+
+    def _onnx_properties(self):
+        """Return what an ONNX file tells beside the network."""
+        properties = {"fingerprint": fingerprint(self)}
+        if hasattr(self, "classes_"):
+            properties["classes"] = json.dumps(self.classes_.tolist())
+        return properties
 
     def _set_units(self, output_layer):
         """Make the last layer give targets in their own units; logits have none."""
@@ -1043,6 +1109,7 @@ class InvariantClassifier(ClassifierMixin, _InvariantHead):
     _multi_output = False
     _loss = torch.nn.CrossEntropyLoss(reduction="none")
     _score = staticmethod(_accuracy)
+    _output_name, _output = "probabilities", (torch.nn.Softmax(dim=1),)
 
     def __init__(
         self,
@@ -1363,6 +1430,7 @@ class InvariantRegressor(RegressorMixin, _InvariantHead):
     _multi_output = True
     _loss = torch.nn.MSELoss(reduction="none")
     _score = staticmethod(_r2)
+    _output_name, _output = "targets", ()
 
     def predict(self, X):
         """Return the targets of each row.

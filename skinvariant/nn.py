@@ -115,6 +115,8 @@ def _map(X, mean, matrix):
 def _distances(X, anchors, p=2.0):
     """Lp distances from the differences themselves: no digits cancel."""
     check_number("metric_params p of minkowski", p, Real, 1)
+    if torch.onnx.is_in_onnx_export():  # ONNX has no cdist
+        return torch.linalg.vector_norm(X[:, None] - anchors, float(p), dim=2)
     exactly = "donot_use_mm_for_euclid_dist"
     return torch.cdist(X, anchors, p=float(p), compute_mode=exactly)
 
@@ -127,7 +129,10 @@ def _angular(X, anchors):
     """Twice the arc tangent of two chords (Kahan), which keeps small angles."""
     X, anchors = _wide(X), _wide(anchors)
     unit, ends = _directions(X), _directions(anchors)
-    angles = torch.atan2(_distances(unit, ends), _distances(unit, -ends))
+    chords = _distances(unit, ends), _distances(unit, -ends)
+    if torch.onnx.is_in_onnx_export():  # its runtime has no arc tangent in float64
+        chords = [chord.to(torch.float32) for chord in chords]
+    angles = torch.atan2(*chords)
     known = (unit != 0).any(dim=1)[:, None] & (ends != 0).any(dim=1)
     return torch.where(known, angles * (2 / math.pi), torch.full_like(angles, 0.5))
 
@@ -600,6 +605,8 @@ class _Aggregation(Module):
 
 def _layer_norm(spaces):
     """LayerNorm without weights, by torch's own kernel, blind to any factor."""
+    if torch.onnx.is_in_onnx_export():  # whose kernels round what is constant
+        return _layer_normalize(spaces)
     nothing = torch.finfo(spaces.dtype).tiny
     return torch.nn.functional.layer_norm(spaces, spaces.shape[-1:], eps=nothing)
 

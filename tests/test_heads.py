@@ -3,9 +3,11 @@
 import copy
 import functools
 import io
+import json
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 
 import numpy as np
@@ -33,8 +35,9 @@ from skinvariant.heads import (  # noqa: E402
     InvariantClassifier,
     InvariantRegressor,
 )
-from skinvariant.metrics import euclidean  # noqa: E402
+from skinvariant.metrics import METRICS, euclidean  # noqa: E402
 from skinvariant.nn import AGGREGATIONS, MLPSum  # noqa: E402
+from skinvariant.persistence import TRUSTED, fingerprint  # noqa: E402
 
 torch.set_num_threads(1)  # small networks are slower on more
 BOTH = [InvariantClassifier, InvariantRegressor]
@@ -718,7 +721,7 @@ def test_to_torch_is_the_whole_classifier(aggregation, pre, post, digits):
     module = head.to_torch()
     outputs = module(pixels).softmax(dim=1)
     expected = head.predict_proba(X_test[:, ::-1])
-    np.testing.assert_allclose(outputs.detach().numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(outputs.detach().numpy(), expected, atol=1e-5)
     outputs[:, 0].sum().backward()
     assert float(pixels.grad.abs().max()) > 0
     torch.nn.init.zeros_(module[1].head[-1].weight)  # a copy
@@ -744,6 +747,86 @@ def test_to_torch_says_what_has_no_counterpart(digits):
         head.to_torch()
 
 
+# --- ONNX ----------------------------------------------------------------------------
+
+
+def said_by_onnx(head, X):
+    """Run a head under onnxruntime, in two batches, one of a single row."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX needs a runtime")
+    pytest.importorskip("onnxscript", reason="to_onnx needs onnxscript")
+    model = head.to_onnx()
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (given,), (output,) = session.get_inputs(), session.get_outputs()
+    assert given.name == "X"
+    parts = [session.run(None, {"X": rows})[0] for rows in (X[:1], X[1:])]
+    properties = session.get_modelmeta().custom_metadata_map
+    return np.concatenate(parts), output.name, properties
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_onnx_says_what_the_head_says_with_all_metrics(dtype, digits):
+    """Within 1e-5, in either dtype, also of a row that some metrics do not know."""
+    X, X_test, y, _ = (array[:200] for array in digits)
+    X, X_test = X.astype(dtype), X_test[:40].astype(dtype)
+    X_test[3] = 0
+    names = sorted(set(METRICS) - {"change_of_basis"})
+    options = {"aggregation": "concat", "max_epochs": 2, "random_state": 0}
+    head = InvariantClassifier(30, metrics=names, **options).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* is undefined for .* rows")
+        expected = head.predict_proba(X_test)
+    said, name, _ = said_by_onnx(head, X_test)
+    assert name == "probabilities"
+    assert said.dtype == dtype
+    np.testing.assert_allclose(said, expected, atol=1e-5)
+    head = InvariantClassifier(30, metrics=["change_of_basis"], **options).fit(X, y)
+    said, _, _ = said_by_onnx(head, X_test[4:])
+    np.testing.assert_allclose(said, head.predict_proba(X_test[4:]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "pre", "post"),
+    [
+        ("attention", "whiten", None),
+        ("concat", "standardize", "l2"),
+        ("mean", "center", "layer"),
+        ("mlp_sum", None, "standardize"),
+        ("sum", None, "layer"),
+        ("weighted", "center", None),
+    ],
+)
+def test_onnx_of_a_rebased_classifier(aggregation, pre, post, digits):
+    """With the factors of the present space, classes and the fingerprint."""
+    X, X_test, y, _ = (array[:200] for array in digits)
+    options = {"hidden_layer_sizes": (9,), "max_epochs": 2, "random_state": 0}
+    head = InvariantClassifier(30, pre=pre, post=post, aggregation=aggregation)
+    labels = np.array(list("abcdefghij"))[y]
+    head = head.set_params(**options).fit(X.astype(float), labels)
+    head = head.rebase(X[head.anchor_indices_][:, ::2].astype(float))
+    rows = X_test[:, ::2].astype(float)
+    said, _, properties = said_by_onnx(head, rows)
+    np.testing.assert_allclose(said, head.predict_proba(rows), atol=1e-5)
+    assert json.loads(properties["classes"]) == head.classes_.tolist()
+    assert properties["fingerprint"] == fingerprint(head)
+
+
+def test_onnx_of_a_regressor_gives_targets_in_their_units(targets):
+    """1000 and 0.01 in size, as `predict` gives them."""
+    X, X_test, y, _ = targets
+    head = InvariantRegressor(80, max_epochs=2, random_state=0).fit(X, y)
+    said, name, properties = said_by_onnx(head, X_test)
+    assert name == "targets"
+    assert "classes" not in properties
+    np.testing.assert_allclose(said, head.predict(X_test), rtol=1e-4, atol=1e-6)
+
+
+def test_onnx_without_its_packages(digits, monkeypatch):
+    """The error gives the command."""
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match=r"pip install 'skinvariant\[onnx\]'"):
+        fitted().to_onnx()
+
+
 # --- saving ------------------------------------------------------------------------
 
 
@@ -762,14 +845,6 @@ def test_pickle_and_copies(aggregation, digits):
         assert other.history_ == head.history_
 
 
-# what the page on heads lists
-TRUSTED = [
-    "skinvariant._aggregator.InvariantAggregator",
-    "skinvariant.heads.InvariantClassifier",
-    "skinvariant.heads.InvariantRegressor",
-]
-
-
 @pytest.mark.parametrize("kind", BOTH)
 def test_skops_with_the_published_list(kind, digits):
     """Through skops and back: the same bits; no type beyond the list is in the file."""
@@ -778,9 +853,9 @@ def test_skops_with_the_published_list(kind, digits):
     for aggregation in AGGREGATIONS:
         head = kind(60, aggregation=aggregation, max_epochs=2, random_state=0)
         head.fit(X, y)
-        file = io_skops.dumps(head)
-        assert set(io_skops.get_untrusted_types(data=file)) <= set(TRUSTED)
-        loaded = io_skops.loads(file, trusted=TRUSTED)
+        file, trusted = io_skops.dumps(head), TRUSTED[kind.__name__]
+        assert set(io_skops.get_untrusted_types(data=file)) <= set(trusted)
+        loaded = io_skops.loads(file, trusted=trusted)
         assert np.array_equal(loaded.predict(X_test), head.predict(X_test))
         assert np.array_equal(loaded.transform(X_test), head.transform(X_test))
     with pytest.raises(Exception, match="Untrusted types found"):
@@ -814,7 +889,7 @@ def test_a_tampered_file_runs_no_code(digits, tmp_path, monkeypatch):
     bad = tampered(file, '"skinvariant._aggregator"', '"evil"')
     assert "evil.InvariantAggregator" in io_skops.get_untrusted_types(data=bad)
     with pytest.raises(Exception, match="Untrusted types found"):
-        io_skops.loads(bad, trusted=TRUSTED)
+        io_skops.loads(bad, trusted=TRUSTED["InvariantClassifier"])
     assert "evil" not in sys.modules
 
 

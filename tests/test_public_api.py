@@ -16,6 +16,7 @@ MODULES = [
     "skinvariant.diagnosis",
     "skinvariant.metrics",
     "skinvariant.outofcore",
+    "skinvariant.persistence",
     "skinvariant.plotting",
     "skinvariant.pooling",
     "skinvariant.stitching",
@@ -99,7 +100,7 @@ def public_names():
         yield name
         for method in ("fit", "transform", "rebase"):
             yield f"{name}.{method}"
-        own = ("predict", "partial_fit", "fine_tune", "to_torch")
+        own = ("predict", "partial_fit", "fine_tune", "to_torch", "to_onnx")
         own = own if "heads" in name else ("get_feature_names_out",)
         yield from (f"{name}.{method}" for method in own)
     report = "skinvariant.stitching.StitchingReport"

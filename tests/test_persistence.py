@@ -1,0 +1,466 @@
+"""Files without pickle: the same bits again, nothing else, and the right anchors."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.sparse import csr_array
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+
+from skinvariant import InvariantAggregator, RelativeProjector, stitch
+from skinvariant.metrics import METRICS
+from skinvariant.persistence import (
+    TRUSTED,
+    _allowed,
+    fingerprint,
+    load,
+    read_manifest,
+    save,
+)
+from skinvariant.translation import SpaceTranslator
+
+sio = pytest.importorskip("skops.io", reason="files are written by skops")
+
+BUNDLES = Path(__file__).parent / "bundles"
+PRES = (None, "center", "standardize", "whiten")
+POSTS = (None, "layer", "l2", "standardize")
+HEADS = ("InvariantClassifier", "InvariantRegressor")
+X, y = load_digits(return_X_y=True)
+X_new = X[:, ::-1]
+HOW = {"n_anchors": 30, "random_state": 0}
+
+
+def encode(X):
+    """Stand for an encoder of one's own."""
+    return X
+
+
+def pipeline(*steps, **how):
+    """Return a fitted model of all the kinds of parts."""
+    head = LogisticRegression(max_iter=2000)
+    model = make_pipeline(*steps, InvariantAggregator(**HOW, **how), head)
+    return model.fit(X[:300], y[:300])
+
+
+def a_vote():
+    """Return a fitted vote of one head for each metric."""
+    voters = [
+        (m, make_pipeline(RelativeProjector(metric=m, **HOW), LogisticRegression()))
+        for m in ("cosine", "angular")
+    ]
+    return VotingClassifier(voters, voting="soft").fit(X[:300], y[:300])
+
+
+def untrusted(model):
+    """Return the types in a file that skops does not trust by itself."""
+    return set(sio.get_untrusted_types(data=sio.dumps(model)))
+
+
+# --- the lists of trusted types -------------------------------------------------------
+
+
+def test_the_lists_hold_what_files_need_and_no_more():
+    """Every estimator with every option by name; no other type is in any file."""
+    needed = {name: set() for name in TRUSTED if name not in HEADS}
+    for metric, (pre, post) in product(METRICS, zip(PRES, POSTS, strict=True)):
+        projector = RelativeProjector(metric=metric, pre=pre, post=post, **HOW)
+        needed["RelativeProjector"] |= untrusted(projector.fit(X[:300]))
+    for pre, post in zip(PRES, POSTS, strict=True):
+        aggregator = InvariantAggregator(pre=pre, post=post, **HOW).fit(X[:300])
+        needed["InvariantAggregator"] |= untrusted(aggregator)
+    for kind in (RelativeProjector, InvariantAggregator):
+        options = {} if kind is RelativeProjector else {"metrics": ("cosine", "inner")}
+        sparse = kind(**HOW, **options).fit(csr_array(X[:300]))
+        needed[kind.__name__] |= untrusted(sparse)
+    for method in ("orthogonal", "ridge", "kernel"):
+        needed["SpaceTranslator"] |= untrusted(SpaceTranslator(method).fit(X, X_new))
+    for kind, pool in pools():
+        needed[kind] |= untrusted(pool) | {"scipy.sparse._csr.csr_array"}
+    assert needed == {name: set(TRUSTED[name]) for name in needed}
+
+
+def pools():
+    """Yield pools of a head on a product, and of a vote."""
+    heads = {
+        "PooledClassifier": (LogisticRegression(max_iter=2000), VotingClassifier),
+        "PooledRegressor": (LinearRegression(), VotingRegressor),
+    }
+    for (kind, (head, vote)), (pre, post) in product(
+        heads.items(), [("whiten", "layer"), (None, "l2")]
+    ):
+        how = {"n_anchors": 12, "random_state": 0, "pre": pre, "post": post}
+        one = make_pipeline(InvariantAggregator(**how), head).fit(X[:99], y[:99])
+        voter = make_pipeline(RelativeProjector(**how), head)
+        options = {"voting": "soft"} if kind == "PooledClassifier" else {}
+        votes = vote([("cosine", voter)], **options).fit(X[:99], y[:99])
+        anchors = one[0].anchor_indices_
+        for model in (one, votes):
+            yield kind, stitch(model, X_new[anchors], reweight=True, y=y[anchors])
+
+
+def test_the_lists_of_the_heads():
+    """With every option by name."""
+    heads = pytest.importorskip("skinvariant.heads")
+    for name in HEADS:
+        needed = set()
+        for pre, post in zip(PRES, POSTS, strict=True):
+            head = getattr(heads, name)(max_epochs=1, pre=pre, post=post, **HOW).fit(
+                X[:300], y[:300]
+            )
+            needed |= untrusted(head)
+        sparse = getattr(heads, name)(metrics=("cosine",), max_epochs=1, **HOW)
+        needed |= untrusted(sparse.fit(csr_array(X[:300]), y[:300]))
+        assert needed == set(TRUSTED[name])
+
+
+@pytest.mark.parametrize("name", sorted(TRUSTED))
+def test_listed_types_exist(name):
+    """A renamed class must not stay on a list, where someone else might take it."""
+    if name in HEADS:
+        pytest.importorskip("torch", reason="heads need torch")
+    for full in TRUSTED[name]:
+        module, _, attribute = full.rpartition(".")
+        __import__(module)
+        assert hasattr(sys.modules[module], attribute)
+
+
+# --- there and back -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(pipeline(), id="pipeline"),
+        pytest.param(pipeline(StandardScaler(), pre="whiten", post="l2"), id="scaled"),
+        pytest.param(FrozenEstimator(pipeline()), id="frozen"),
+        pytest.param(a_vote(), id="vote"),
+        pytest.param(
+            stitch(pipeline(), X_new[pipeline()[0].anchor_indices_], reweight=True),
+            id="pool",
+        ),
+        pytest.param(
+            make_pipeline(
+                RelativeProjector(**HOW, pre=MinMaxScaler(), post=StandardScaler()),
+                KNeighborsClassifier(algorithm="brute"),
+            ).fit(X[:300], y[:300]),
+            id="transformers of scikit-learn",
+        ),
+    ],
+)
+def test_the_same_bits(model, tmp_path):
+    """Predictions, parameters and anchors come back to the last bit."""
+    path = tmp_path / "model.skops"
+    save(model, path)
+    loaded = load(path, expected=model)
+    assert np.array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    assert fingerprint(loaded) == fingerprint(model)
+    assert repr(loaded) == repr(model)
+    assert os.listdir(tmp_path) == ["model.skops"]
+
+
+def test_sparse_rows_and_labels_of_text(tmp_path):
+    """CSR anchors; labels that are objects."""
+    labels = np.array([f"digit {label}" for label in y], dtype=object)
+    projector = RelativeProjector(metric="cosine", **HOW)
+    model = make_pipeline(projector, LogisticRegression(max_iter=1000))
+    model.fit(csr_array(X[:300]), labels[:300])
+    save(model, tmp_path / "model.skops")
+    loaded = load(tmp_path / "model.skops", expected=fingerprint(model))
+    rows = csr_array(X)
+    assert np.array_equal(loaded.predict_proba(rows), model.predict_proba(rows))
+    assert loaded.predict(rows[:1])[0] == model.predict(rows[:1])[0]
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_come_back_and_go_on(kind, tmp_path):
+    """The same bits, also of a head that was rebased, and rebased after loading."""
+    heads = pytest.importorskip("skinvariant.heads")
+    head = getattr(heads, kind)(max_epochs=2, **HOW).fit(X[:300], y[:300])
+    head = head.rebase(X_new[head.anchor_indices_])
+    save(head, tmp_path / "head.skops")
+    loaded = load(tmp_path / "head.skops", expected=head)
+    assert np.array_equal(loaded.predict(X_new), head.predict(X_new))
+    assert loaded.agreement_ == head.agreement_
+    back = [each.rebase(X[head.anchor_indices_]) for each in (loaded, head)]
+    assert np.array_equal(back[0].predict(X), back[1].predict(X))
+
+
+def test_another_process_reads_it(tmp_path):
+    """What is needed is in the file."""
+    model, path = pipeline(), tmp_path / "model.skops"
+    save(model, path)
+    code = (
+        "import sys, numpy as np; from sklearn.datasets import load_digits;"
+        "from skinvariant.persistence import load;"
+        "model = load(sys.argv[1]); X, _ = load_digits(return_X_y=True);"
+        "np.save(sys.argv[2], model.predict_proba(X))"
+    )
+    command = [sys.executable, "-c", code, path, tmp_path / "said.npy"]
+    subprocess.run(command, check=True)
+    assert np.array_equal(np.load(tmp_path / "said.npy"), model.predict_proba(X))
+
+
+def test_a_file_replaces_another_whole(tmp_path, monkeypatch):
+    """A save that fails leaves what was there."""
+    path, first = tmp_path / "model.skops", pipeline()
+    save(first, path)
+
+    def full(self, data):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="no space"):
+            save(pipeline(pre="center"), path)
+    assert load(path, expected=first) is not None
+
+
+@pytest.mark.parametrize("path", sorted(BUNDLES.glob("*.skops")), ids=lambda p: p.stem)
+@pytest.mark.filterwarnings(
+    # other versions of scikit-learn read these files, too
+    "ignore::sklearn.exceptions.InconsistentVersionWarning"
+)
+def test_files_of_earlier_versions(path):
+    """Models that were saved by a release are read by all later ones."""
+    if path.stem.startswith("head"):
+        pytest.importorskip("torch", reason="heads need torch")
+    model, rows = load(path), X[1700:1710]
+    rows = rows.astype(np.float32) if path.stem.startswith("head") else rows
+    said = np.loadtxt(path.with_suffix(".csv"))
+    assert_allclose(model.predict_proba(rows), said, rtol=1e-4, atol=1e-6)
+    assert read_manifest(path)["versions"]["skinvariant"] in path.stem
+
+
+def test_there_are_files_of_earlier_versions():
+    """An empty loop must not pass."""
+    assert len(list(BUNDLES.glob("*.skops"))) >= 3
+
+
+# --- what is told --------------------------------------------------------------------
+
+
+def test_the_manifest_tells_what_is_inside(tmp_path):
+    """Without the model being loaded; and the file is one of skops as well."""
+    model = pipeline(pre="center", weights=(1, 2, 1, 1))
+    save(model, tmp_path / "model.skops")
+    manifest = read_manifest(tmp_path / "model.skops")
+    told = {name: manifest[name] for name in ("model", "projector", "pre", "post")}
+    assert told == {
+        "model": "Pipeline",
+        "projector": "InvariantAggregator",
+        "pre": "center",
+        "post": "layer",
+    }
+    assert manifest["metrics"] == ["cosine", "euclidean", "manhattan", "chebyshev"]
+    assert (manifest["n_anchors"], manifest["n_features_in"]) == (30, 64)
+    assert manifest["dtype"] == "float64"
+    assert manifest["fingerprint"] == fingerprint(model)
+    assert set(manifest["versions"]) >= {"python", "numpy", "scikit-learn", "skops"}
+    plain = sio.load(tmp_path / "model.skops", trusted=_allowed(()))
+    assert np.array_equal(plain.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, csr_array])
+def test_fingerprints_are_of_the_values(kind):
+    """Equal where all values are, whatever the memory order, and else different."""
+    projector = RelativeProjector(metric="cosine", **HOW)
+    known = fingerprint(clone(projector).fit(kind(X)))
+    if kind is not csr_array:
+        fortran = np.asfortranarray(X, dtype=kind)
+        assert fingerprint(clone(projector).fit(fortran)) == known
+    changed = X.copy()
+    changed[projector.fit(X).anchor_indices_[7], 3] += 0.5
+    assert fingerprint(clone(projector).fit(kind(changed))) != known
+    order = RelativeProjector(anchors=projector.anchor_indices_[::-1]).fit(kind(X))
+    assert fingerprint(order) != known
+    assert fingerprint(projector.fit(X)) == fingerprint(pipeline_of(projector))
+
+
+def pipeline_of(projector):
+    """Return the same fitted projector inside a pipeline, frozen."""
+    return make_pipeline(StandardScaler(), FrozenEstimator(projector)).fit(X)
+
+
+# --- what is refused ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (pipeline(StandardScaler()), "other anchors, or the same from another encoder"),
+        (RelativeProjector(20, random_state=0).fit(X), "another number of anchors"),
+        (
+            RelativeProjector(**HOW).fit(X[:300, :60]),
+            "an encoder of another width",
+        ),
+    ],
+)
+def test_other_anchors_are_refused(other, said, tmp_path):
+    """By fingerprint, with words, before anything is built."""
+    model, path = pipeline(), tmp_path / "model.skops"
+    save(model, path)
+    for expected in (other, fingerprint(other)):
+        with pytest.raises(ValueError, match=said) as error:
+            load(path, expected=expected)
+        assert fingerprint(other) in str(error.value)
+        assert fingerprint(model) in str(error.value)
+
+
+def rewritten(path, change):
+    """Write the file anew, each part changed by a function of name and content."""
+    with zipfile.ZipFile(path) as before:
+        parts = {name: before.read(name) for name in before.namelist()}
+    with zipfile.ZipFile(path, "w") as after:
+        for name, content in parts.items():
+            after.writestr(name, change(name, content))
+
+
+def test_an_altered_file_is_refused(tmp_path):
+    """One number of the head, one bit of the file, or half of the file."""
+    path = tmp_path / "model.skops"
+    save(pipeline(), path)
+    whole = path.read_bytes()
+
+    def flip(name, content):
+        return content[:-1] + b"\1" if name.endswith(".npy") else content
+
+    rewritten(path, flip)
+    with pytest.raises(ValueError, match="damaged or altered"):
+        load(path)
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    with pytest.raises(ValueError, match="damaged or altered"):
+        load(path)
+    path.write_bytes(whole[:middle])
+    with pytest.raises(ValueError, match="is no file of"):
+        load(path)
+
+
+def test_a_strangers_type_is_refused(tmp_path, monkeypatch):
+    """Even if the digest is right, no code of the file's choice is imported."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('the code of a stranger ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "model.skops"
+    save(pipeline(), path)
+
+    def name_another(name, content):
+        return content.replace(b'"skinvariant._aggregator"', b'"evil"')
+
+    rewritten(path, name_another)
+    digest = digest_of(path)
+
+    def sign(name, content):
+        if name != "manifest.json":
+            return content
+        return json.dumps(json.loads(content) | {"sha256": digest})
+
+    rewritten(path, sign)
+    with pytest.raises(Exception, match="Untrusted types found"):
+        load(path)
+    assert "evil" not in sys.modules
+
+
+def digest_of(path):
+    """Return the digest as a stranger would compute it."""
+    from skinvariant.persistence import _digest
+
+    with zipfile.ZipFile(path) as archive:
+        return _digest(archive)
+
+
+def test_a_manifest_that_tells_of_other_anchors_is_refused(tmp_path):
+    """What was compared before loading is what was loaded."""
+    path, other = tmp_path / "model.skops", RelativeProjector(**HOW).fit(X)
+    save(pipeline(), path)
+
+    def lie(name, content):
+        if name != "manifest.json":
+            return content
+        return json.dumps(json.loads(content) | {"fingerprint": fingerprint(other)})
+
+    rewritten(path, lie)
+    with pytest.raises(ValueError, match="other anchors"):
+        load(path, expected=other)
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    """By a version that does not know it, with the version that does."""
+    path = tmp_path / "model.skops"
+    save(pipeline(), path)
+
+    def newer(name, content):
+        if name != "manifest.json":
+            return content
+        told = json.loads(content) | {"format": 2, "versions": {"skinvariant": "9.0"}}
+        return json.dumps(told)
+
+    rewritten(path, newer)
+    for read in (load, read_manifest):
+        with pytest.raises(ValueError, match=r"format 1; got 2, written by .* 9\.0"):
+            read(path)
+
+
+def test_no_files_of_ours(tmp_path):
+    """A pickle, a plain file of skops, and none at all."""
+    path = tmp_path / "model"
+    for content in (b"not a zip", sio.dumps(pipeline())):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is no file of skinvariant"):
+            load(path)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "missing")
+
+
+def test_what_cannot_be_saved_says_so_before_it_is_written(tmp_path):
+    """An encoder inside; a metric of one's own; a model without anchors."""
+    path = tmp_path / "model.skops"
+    model = pipeline(FunctionTransformer(encode))
+    name = f"{encode.__module__}.encode"
+    with pytest.raises(TypeError, match=rf"would not trust .*{name}.*model\[1:\]"):
+        save(model, path)
+    with pytest.raises(TypeError, match="must be, or have inside, a RelativeProjector"):
+        save(LogisticRegression().fit(X[:300] / 16, y[:300]), path)
+    with pytest.raises(TypeError, match="trusted must be a list of type names"):
+        save(model, path, trusted=name)
+    search = GridSearchCV(pipeline(), {"logisticregression__C": [0.1, 1]}, cv=2)
+    search.fit(X[:300], y[:300])
+    with pytest.raises(TypeError, match="of a search, best_estimator_"):
+        save(search, path)
+    assert not path.exists()
+    save(search.best_estimator_, path)
+    assert load(path, expected=search).get_params() != pipeline().get_params()
+    save(model[1:], path)
+    assert np.array_equal(load(path).predict(X), model.predict(X))
+
+
+def test_types_that_the_user_trusts(tmp_path):
+    """With their names given to both, they pass; to one alone, they do not."""
+    model, path = pipeline(FunctionTransformer(np.fliplr)), tmp_path / "model.skops"
+    (name,) = untrusted(model) - set(_allowed(()))
+    save(model, path, trusted=[name])
+    with pytest.raises(Exception, match="Untrusted types found"):
+        load(path)
+    loaded = load(path, trusted=[name])
+    assert np.array_equal(loaded.predict(X), model.predict(X))
+
+
+def test_without_skops(tmp_path, monkeypatch):
+    """The error gives the command."""
+    monkeypatch.setitem(sys.modules, "skops.io", None)
+    with pytest.raises(ImportError, match=r"pip install 'skinvariant\[persistence\]'"):
+        save(pipeline(), tmp_path / "model.skops")
