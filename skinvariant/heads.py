@@ -36,6 +36,18 @@ from skinvariant.metrics import METRICS
 from skinvariant.persistence import fingerprint
 
 try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn 1.8 has none; goes when that is no longer the floor
+
+    class CallbackSupportMixin:
+        """Nothing to support."""
+
+    def with_callbacks(fit):
+        """Return `fit` as it is."""
+        return fit
+
+
+try:
     import torch
     from skorch import NeuralNet
     from skorch.callbacks import Callback, EarlyStopping
@@ -205,10 +217,45 @@ class _ValidScore(Callback):
             self._seen = []
 
 
+class _Epochs(Callback):
+    """Tell the callbacks of scikit-learn of each epoch, and stop when one says so.
+
+    Parameters
+    ----------
+    context : sklearn.callback.CallbackContext
+        Of the fit, as it has begun.
+    **given : object
+        The head as `estimator`, and the `X` and `y` that it is fitted on.
+    """
+
+    def __init__(self, context, **given):
+        self.context = context
+        self.given = given
+        self.stopped = False
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Begin a task."""
+        self._task = self.context.subcontext(task_name="epoch")
+        self._task.call_on_fit_task_begin(**self.given)
+
+    def on_epoch_end(self, net, **kwargs):
+        """End it; skorch stops by an interrupt."""
+        # a copy of the head, when one is asked for, is fitted as far as it is
+        as_it_is = {"reconstruction_attributes": dict}
+        if self._task.call_on_fit_task_end(**self.given, **as_it_is):
+            self.stopped = True
+            raise KeyboardInterrupt
+
+
 # --- the estimators ----------------------------------------------------------------
 
 
-class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class _InvariantHead(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     """What both heads share.
 
     Subclasses say what targets look like (`_check_targets`, `_encode`), and give
@@ -270,6 +317,7 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.random_state = random_state
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Choose anchors, project the rows, and train aggregation and head.
 
@@ -302,8 +350,21 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if self.early_stopping:
             parts = self._split(parts[0], y, seed)
         train, *valid = (self._rows(X, y, weights, part) for part in parts)
-        self._train(train, *valid, epochs=self.max_epochs, seed=seed)
+        with self._told(X, y) as epochs:
+            self._train(train, *valid, epochs=self.max_epochs, seed=seed, told=epochs)
         return self
+
+    @contextlib.contextmanager
+    def _told(self, X, y):
+        """Tell the callbacks of scikit-learn, where it has any, of the whole fit."""
+        if not hasattr(self, "_init_callback_context"):
+            yield None
+            return
+        context = self._init_callback_context(max_subtasks=self.max_epochs)
+        given = {"estimator": self, "X": X, "y": y}
+        context.call_on_fit_task_begin(**given)
+        yield _Epochs(context, **given)
+        context.call_on_fit_task_end(**given, reconstruction_attributes=dict)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         settings, first = self._check_params(), not hasattr(self, "net_")
@@ -815,22 +876,25 @@ class _InvariantHead(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             project = lambda rows: self._spaces(X[rows.cpu().numpy()])  # noqa: E731
         return _Rows(project, targets, weights)
 
-    def _train(self, rows, valid=None, *, epochs, seed):
+    def _train(self, rows, valid=None, *, epochs, seed, told=None):
         """Train for some epochs, and note what happened in each."""
         net, first = self.net_, len(self.net_.history)
         auto = min(max(len(rows) // 20, 4), 128)
         net.batch_size = auto if self.batch_size == "auto" else self.batch_size
         callbacks = net.callbacks_
+        if told is not None:
+            net.callbacks_ = [*net.callbacks_, ("epochs", told)]
         if valid is not None:
             stop = EarlyStopping(patience=self.n_iter_no_change, load_best=True)
-            net.callbacks_ = [*callbacks, ("early_stopping", stop.initialize())]
+            net.callbacks_ = [*net.callbacks_, ("early_stopping", stop.initialize())]
             net.set_params(train_split=predefined_split(valid))
         with _seeded(seed, torch.device(net.device)):
             net.notify("on_train_begin", X=None, y=None)
             try:
                 net.fit_loop(rows, epochs=epochs)
             except KeyboardInterrupt:  # how skorch stops early; or the user does
-                if valid is None or stop.misses_ < stop.patience:
+                early = valid is not None and stop.misses_ >= stop.patience
+                if not (early or (told is not None and told.stopped)):
                     raise
             net.notify("on_train_end", X=None, y=None)
         net.callbacks_ = callbacks

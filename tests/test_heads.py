@@ -747,6 +747,77 @@ def test_to_torch_says_what_has_no_counterpart(digits):
         head.to_torch()
 
 
+# --- callbacks of scikit-learn -------------------------------------------------------
+
+
+class Recorder:
+    """Write down what is told, and stop after some epochs."""
+
+    def __init__(self, stop_after=None):
+        self.stop_after = stop_after
+        self.told = []
+
+    def setup(self, estimator, context):
+        """Begin."""
+        self.told.append("setup")
+
+    def on_fit_task_begin(self, estimator, context):
+        """Write down which task."""
+        self.told.append(f"{context.task_name} begins")
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator, X, y):
+        """Score the head as it is by then."""
+        self.told.append((context.task_name, fitted_estimator.score(X, y)))
+        epochs = self.told.count("epoch begins")
+        return context.task_name == "epoch" and epochs == self.stop_after
+
+    def teardown(self, estimator, context):
+        """End."""
+        self.told.append("teardown")
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("kind", BOTH)
+def test_callbacks_hear_of_each_epoch(kind, early_stopping, digits):
+    """With the head as it is by then; the bits are those without callbacks."""
+    pytest.importorskip("sklearn.callback", reason="needs scikit-learn >= 1.9")
+    X, X_test, y, _ = digits
+    options = {"max_epochs": 3, "random_state": 0, "early_stopping": early_stopping}
+    head, recorder = kind(30, **options), Recorder()
+    silent = clone(head).fit(X, y)
+    head.set_callbacks(recorder).fit(X, y)
+    assert np.array_equal(head.predict(X_test), silent.predict(X_test))
+    names = [told if isinstance(told, str) else told[0] for told in recorder.told]
+    epochs = ["epoch begins", "epoch"] * 3
+    assert names == ["setup", "fit begins", *epochs, "fit", "teardown"]
+    scores = [told[1] for told in recorder.told if isinstance(told, tuple)]
+    assert scores[0] < scores[2] == scores[3] == head.score(X, y) or early_stopping
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_callback_may_stop_the_training(early_stopping, digits):
+    """After two epochs it is what two epochs give."""
+    pytest.importorskip("sklearn.callback", reason="needs scikit-learn >= 1.9")
+    X, X_test, y, _ = digits
+    head = InvariantClassifier(30, early_stopping=early_stopping, random_state=0)
+    two = clone(head).set_params(max_epochs=2).fit(X, y)
+    head.set_callbacks(Recorder(stop_after=2)).fit(X, y)
+    assert len(head.history_) == 2
+    if not early_stopping:  # which goes back to the best epoch
+        assert np.array_equal(head.predict_proba(X_test), two.predict_proba(X_test))
+
+
+def test_progress_bar(digits, capsys):
+    """The bar of scikit-learn, on a head and on a pipeline that ends on one."""
+    callback = pytest.importorskip("sklearn.callback", reason="scikit-learn >= 1.9")
+    pytest.importorskip("rich", reason="ProgressBar needs rich")
+    X, _, y, _ = digits
+    head, other = (InvariantClassifier(30, max_epochs=2) for _ in range(2))
+    for model in (head, make_pipeline(StandardScaler(), other)):
+        model.set_callbacks(callback.ProgressBar()).fit(X, y)
+        assert "InvariantClassifier - fit" in capsys.readouterr().out
+
+
 # --- ONNX ----------------------------------------------------------------------------
 
 
