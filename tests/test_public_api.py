@@ -14,6 +14,7 @@ MODULES = [
     "skinvariant.comparison",
     "skinvariant.datasets",
     "skinvariant.diagnosis",
+    "skinvariant.discovery",
     "skinvariant.metrics",
     "skinvariant.outofcore",
     "skinvariant.persistence",
