@@ -3,6 +3,7 @@
 from numbers import Integral
 
 import numpy as np
+from scipy import linalg
 from scipy.sparse import csr_array, issparse
 
 
@@ -171,6 +172,29 @@ def take_rows(X, indices):
     if xp is np:
         return X[indices]
     return xp.take(X, xp.asarray(indices, device=X.device), axis=0)
+
+
+def svd(matrix, **options):
+    """Return `numpy.linalg.svd`, by a slower way where LAPACK's usual one fails.
+
+    "gesdd" does not converge on a few matrices that are in no way odd; "gesvd" does.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (m, n)
+        Finite numbers.
+    **options : bool
+        `full_matrices` and `compute_uv`.
+
+    Returns
+    -------
+    tuple of ndarray, or ndarray
+        As `numpy.linalg.svd`.
+    """
+    try:
+        return np.linalg.svd(matrix, **options)
+    except np.linalg.LinAlgError:
+        return linalg.svd(matrix, lapack_driver="gesvd", **options)
 
 
 def check_choice(name, value, choices, *, or_else=None):

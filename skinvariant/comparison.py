@@ -13,7 +13,7 @@ from sklearn.metrics.pairwise import kernel_metrics, pairwise_kernels
 from sklearn.neighbors import VALID_METRICS, NearestNeighbors
 from sklearn.utils import check_array, check_random_state, gen_batches
 
-from skinvariant._validation import check_choice, check_number
+from skinvariant._validation import check_choice, check_number, svd
 from skinvariant.metrics import l2_normalize, layer_normalize
 
 __all__ = [
@@ -546,14 +546,14 @@ n_features_b)
 def _residual(space_a, space_b, norm_a, norm_b, order):
     """Return the Procrustes distance of two centred spaces."""
     product = _cross_product(space_a, space_b, order) / norm_a / norm_b
-    alike = np.linalg.svd(product, compute_uv=False).sum()
+    alike = svd(product, compute_uv=False).sum()
     if 1 - alike > _NEAR:
         return np.sqrt(2 - 2 * alike)
     # the difference of almost equal numbers has few digits: rotate and subtract
     width = max(product.shape)
     padded = np.zeros((width, width))
     padded[: product.shape[0], : product.shape[1]] = product
-    left, _, right = np.linalg.svd(padded)
+    left, _, right = svd(padded)
     rotation = (left @ right)[: product.shape[0]]
     total = 0.0
     for batch in space_a.batches(n_others=width):
@@ -640,7 +640,7 @@ n_features_b)
     values = []
     for order in orders:
         product = _cross_product(space_a, space_b, order, map_a, map_b)
-        correlations = np.linalg.svd(product, compute_uv=False)
+        correlations = svd(product, compute_uv=False)
         values.append(np.minimum(correlations, 1).mean())
     return _score(_exact_if_identical(np.array(values), 1.0, X_a, X_b))
 
@@ -651,7 +651,7 @@ def _whitened(X, name):
     factor = np.empty((0, space.n_features))
     for batch in space.batches(least=2 * space.n_features):
         factor = np.linalg.qr(np.vstack([factor, space.rows(batch)]), mode="r")
-    _, singular, directions = np.linalg.svd(factor, full_matrices=False)
+    _, singular, directions = svd(factor, full_matrices=False)
     peak = max(X.max(), -X.min()) / space.unit
     rounding = np.finfo(X.dtype).eps * peak * np.sqrt(X.shape).sum()
     kept = singular > _ROUNDINGS * rounding

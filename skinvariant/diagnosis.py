@@ -16,7 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skinvariant._aggregator import InvariantAggregator
 from skinvariant._projector import _thread_pools
-from skinvariant._validation import check_number
+from skinvariant._validation import check_number, svd
 
 __all__ = ["Diagnosis", "diagnose", "shared_directions", "stitched_agreement"]
 
@@ -81,7 +81,7 @@ def _permutation_axis_scaling(X_a, X_b):
 
 
 def _orthogonal(X_a, X_b):
-    left, _, right = np.linalg.svd(X_a.T @ X_b, full_matrices=False)
+    left, _, right = svd(X_a.T @ X_b, full_matrices=False)
     return left @ right
 
 
@@ -247,7 +247,7 @@ def shared_directions(X_a, X_b, fitted, *, n_components=60, n_directions=20):
     """
     most = min(n_components, max(1, len(fitted) // 4))
     a, b = (_whitened(X, fitted, min(most, X.shape[1])) for X in (X_a, X_b))
-    left, _, right = np.linalg.svd(a[fitted].T @ b[fitted], full_matrices=False)
+    left, _, right = svd(a[fitted].T @ b[fitted], full_matrices=False)
     variables = (a @ left + b @ right.T)[:, :n_directions]
     return StandardScaler().fit(variables[fitted]).transform(variables)
 

@@ -31,6 +31,7 @@ from skinvariant._validation import (
     check_choice,
     check_number,
     namespace,
+    svd,
     take_rows,
 )
 
@@ -844,7 +845,7 @@ def whitening(anchors, shrinkage=0.0):
             f"got {n_anchors} equal ones (n_samples={n_anchors})"
         )
     peak = np.abs(centred[:, varies]).max()
-    _, singular, axes = np.linalg.svd(centred[:, varies] / peak, full_matrices=False)
+    _, singular, axes = svd(centred[:, varies] / peak, full_matrices=False)
     kept = singular > singular[0] * max(anchors.shape) * eps
     basis = np.zeros((kept.sum(), n_features))
     basis[:, varies] = axes[kept]
@@ -885,9 +886,7 @@ def _fit_change_of_basis(anchors, alpha=0.0):
             f"only (after `pre`, if any): n_samples={n_anchors}, "
             f"n_features={n_features}"
         )
-    left, singular, right = np.linalg.svd(
-        anchors.astype(np.float64) / peak, full_matrices=False
-    )
+    left, singular, right = svd(anchors.astype(np.float64) / peak, full_matrices=False)
     kept = singular > singular[0] * max(anchors.shape) * np.finfo(anchors.dtype).eps
     left, singular, right = left[:, kept], singular[kept], right[kept]
     ridge = alpha * (singular**2).sum() / n_anchors

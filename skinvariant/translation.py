@@ -3,7 +3,7 @@
 from numbers import Real
 
 import numpy as np
-from scipy.linalg import eigh, pinv, solve, svd
+from scipy.linalg import eigh, pinv, solve
 from scipy.spatial.distance import pdist
 from sklearn.base import (
     BaseEstimator,
@@ -18,7 +18,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skinvariant._validation import check_choice, check_number
+from skinvariant._validation import check_choice, check_number, svd
 
 __all__ = ["SpaceTranslator"]
 

@@ -20,6 +20,7 @@ from skinvariant._validation import (
     check_indices,
     check_number,
     namespace,
+    svd,
     take_rows,
     to_numpy,
 )
@@ -313,3 +314,25 @@ def test_check_indices_counts():
     """A wrong number of indices: the error names both numbers."""
     with pytest.raises(ValueError, match="rows must be 3 indices; got 2"):
         check_indices([0, 1], 5, source="rows", expected=3)
+
+
+@pytest.mark.parametrize("compute_uv", [True, False])
+def test_svd_where_the_usual_way_fails(compute_uv, monkeypatch):
+    """The slower driver gives the same decomposition of a known matrix."""
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 3)))[0]
+    matrix = turn * [3.0, 2.0, 1.0]
+
+    def fails(*args, **kwargs):
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    options = {"full_matrices": False, "compute_uv": compute_uv}
+    usual = svd(matrix, **options)
+    monkeypatch.setattr(np.linalg, "svd", fails)
+    slower = svd(matrix, **options)
+    if not compute_uv:
+        usual, slower = (None, usual, None), (None, slower, None)
+    for values in (usual[1], slower[1]):
+        np.testing.assert_allclose(values, [3, 2, 1], rtol=1e-12)
+    if compute_uv:
+        left, values, right = slower
+        np.testing.assert_allclose((left * values) @ right, matrix, atol=1e-12)
