@@ -1151,9 +1151,9 @@ def cross_stitch(
     y : tuple of (y_train, y_test)
         The targets of the training and the test rows.
     head : estimator, default=None
-        What the baselines train on absolute rows.  None: the steps of the model after
-        the projecting one; of a head that projects itself a StandardScaler before
-        LogisticRegression or RidgeCV.
+        What the baselines train on absolute rows.  None: a StandardScaler, since
+        absolute rows may have any scale, and the steps of the model after the
+        projecting one; of a head that projects itself LogisticRegression or RidgeCV.
     baselines : sequence of str, default=BASELINES
         What to measure besides "own" and "stitched":
 
@@ -1262,7 +1262,9 @@ def cross_stitch(
         model=model,
         paths=paths,
         strategy=strategy,
-        head=_seeded(_default_head(model, later) if head is None else head, seeds[0]),
+        head=_seeded(
+            _default_head(model, later, train[0]) if head is None else head, seeds[0]
+        ),
         baselines=_check_baselines(baselines),
         counts=_check_counts(n_anchors, n_own, strategy, train[0].shape[0]),
         scorer=scorer,
@@ -1584,14 +1586,20 @@ def _itself(step):
     return step
 
 
-def _default_head(model, later):
-    """Return what comes after the projecting step, or a linear head."""
+def _default_head(model, later, X):
+    """Return what comes after the projecting step, or a linear head, on unit scale.
+
+    A head that was made for relative vectors of unit scale has its penalty for these:
+    on small absolute values it would be a rival of straw.
+    """
+    scaler = StandardScaler(with_mean=not issparse(X))
     if later:
-        return make_pipeline(*later)
+        scaled = any(isinstance(step, StandardScaler) for step in later)
+        return make_pipeline(*([] if scaled else [scaler]), *later)
     linear = RidgeCV(alphas=np.logspace(-3, 3, 7))
     if is_classifier(model):
         linear = LogisticRegression(max_iter=1000)
-    return make_pipeline(StandardScaler(), linear)
+    return make_pipeline(scaler, linear)
 
 
 def _accuracy(model, rows, y):

@@ -141,8 +141,9 @@ def test_all_scores_equal_loops_written_here(data, anchors):
             indices = choose_anchors(anchors, A, y_train, *how)
             fitted = clone(model).set_params(relativeprojector__anchors=indices)
             fitted.fit(A, y_train)
-            absolute = clone(head).fit(A, y_train)
-            few = clone(head).fit(A[indices], y_train[indices])
+            absolute = make_pipeline(StandardScaler(), clone(head)).fit(A, y_train)
+            few = make_pipeline(StandardScaler(), clone(head))
+            few.fit(A[indices], y_train[indices])
             A_test = list(spaces.values())[a][1]
             cells["anchors"][s, :, a] = few.score(A_test, y_test)
             cells["retrained"][s, :, a] = absolute.score(A_test, y_test)
@@ -252,7 +253,7 @@ def test_scorers(data, scoring, function):
 
 
 def test_the_head_of_the_baselines_is_what_comes_after_the_projecting_step(data):
-    """At any depth of pipelines; or the one that is given."""
+    """At any depth of pipelines, on unit scale; or the one that is given."""
     spaces, y = data
     projector = RelativeProjector(20, random_state=0)
     inner = make_pipeline(projector, StandardScaler())
@@ -267,6 +268,21 @@ def test_the_head_of_the_baselines_is_what_comes_after_the_projecting_step(data)
         assert report.matrix("retrained")[0, 0] == expected
 
 
+def test_rivals_are_not_of_straw(data):
+    """A penalty that suits relative vectors does not blind them on a small scale."""
+    spaces, y = data
+    model = make_pipeline(
+        RelativeProjector(20, post="standardize", random_state=0),
+        LogisticRegression(C=0.01, max_iter=5000),
+    )
+    small = {name: [X / 1000 for X in parts] for name, parts in spaces.items()}
+    reports = [cross_stitch(model, each, y, **CHEAP) for each in (spaces, small)]
+    for method in ("retrained", "translate_ridge", "anchors"):
+        usual, scaled = (report.matrix(method) for report in reports)
+        assert_allclose(scaled, usual)
+    assert reports[1].matrix("retrained").min() > 0.6  # chance is a third
+
+
 def test_regression(data):
     """Targets of several outputs, scored by r2; the majority is the mean, at 0."""
     spaces, _ = data
@@ -275,7 +291,7 @@ def test_regression(data):
     model = make_pipeline(RelativeProjector(30, metric="euclidean"), Ridge(1e-3))
     report = cross_stitch(model, spaces, y, **CHEAP | {"n_resamples": 3})
     assert report.scoring == "r2"
-    head = Ridge(1e-3).fit(spaces["b"][0], y[0])
+    head = make_pipeline(StandardScaler(), Ridge(1e-3)).fit(spaces["b"][0], y[0])
     expected = r2_score(y[1], head.predict(spaces["b"][1]))
     assert_allclose(report.matrix("retrained")[0, 1], expected)
     mean = np.broadcast_to(y[0].mean(axis=0), y[1].shape)
@@ -311,9 +327,8 @@ def test_a_vote_of_one_head_per_metric(data):
         for model, name in ((own, "a"), (stitched, "b"))
     ]
     np.testing.assert_array_equal(report.matrix("stitched")[0, :2], expected)
-    few = LogisticRegression(max_iter=5000).fit(
-        spaces["b"][0][indices], y_train[indices]
-    )
+    few = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
+    few.fit(spaces["b"][0][indices], y_train[indices])
     assert report.matrix("anchors")[0, 1] == few.score(spaces["b"][1], y_test)
 
 
