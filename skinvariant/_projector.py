@@ -29,6 +29,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import ThreadpoolController
 
+from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._dask import (
     fetch_anchors,
     in_memory,
@@ -254,7 +255,10 @@ def _left_by(pre):
 
 
 class RelativeTransformer(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """What `RelativeProjector` and `InvariantAggregator` share.
 
@@ -270,6 +274,7 @@ class RelativeTransformer(
     )
     _strangers = False  # see _apart
 
+    @with_callbacks
     def fit(self, X, y=None):
         """Choose anchors among the rows of `X` and prepare the comparison.
 
@@ -292,6 +297,11 @@ class RelativeTransformer(
         ValueError, TypeError
             If a parameter or the input is not as documented.
         """
+        with telling(self, X=X, y=y):
+            self._fit(X, y)
+        return self
+
+    def _fit(self, X, y):
         pairs = self._metrics_and_params()
         pre = _transformer("pre", self.pre, _PRE)
         check = functools.partial(self._validate, pairs=pairs, pre=pre, reset=True)
@@ -317,7 +327,6 @@ class RelativeTransformer(
         mapped = self._set_space(anchors, pairs, pre)
         posts = [_transformer("post", self.post, _POST)] * len(pairs)
         self._set_post(mapped, pairs, posts, to_fit=lambda post: True)
-        return self
 
     def transform(self, X):
         """Compare rows with the anchors.

@@ -29,23 +29,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinvariant import nn
 from skinvariant._aggregator import InvariantAggregator
+from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._validation import check_choice, check_number
 from skinvariant.anchors import choose_anchors
 from skinvariant.comparison import space_agreement
 from skinvariant.metrics import METRICS
 from skinvariant.persistence import fingerprint
-
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn 1.8 has none; goes when that is no longer the floor
-
-    class CallbackSupportMixin:
-        """Nothing to support."""
-
-    def with_callbacks(fit):
-        """Return `fit` as it is."""
-        return fit
-
 
 try:
     import torch
@@ -224,13 +213,15 @@ class _Epochs(Callback):
     ----------
     context : sklearn.callback.CallbackContext
         Of the fit, as it has begun.
-    **given : object
-        The head as `estimator`, and the `X` and `y` that it is fitted on.
+    head : estimator
+        What is fitted.
+    given : dict of str to object
+        The `X`, `y` and `metadata` that it is fitted on.
     """
 
-    def __init__(self, context, **given):
+    def __init__(self, context, head, given):
         self.context = context
-        self.given = given
+        self.given = {"estimator": head, **given}
         self.stopped = False
 
     def on_epoch_begin(self, net, **kwargs):
@@ -342,29 +333,21 @@ class _InvariantHead(
             If a parameter or the input is not as documented.
         """
         settings = self._check_params()
-        X, y, weights = self._validate(X, y, sample_weight)
-        self._fit_targets(y, weights)
-        seed = self._start(X, y, weights, settings)
-        weights = weights * self._class_weights(y)
+        X, y, given_weights = self._validate(X, y, sample_weight)
+        self._fit_targets(y, given_weights)
+        seed = self._start(X, y, given_weights, settings)
+        weights = given_weights * self._class_weights(y)
         parts = [np.flatnonzero(weights)]
         if self.early_stopping:
             parts = self._split(parts[0], y, seed)
         train, *valid = (self._rows(X, y, weights, part) for part in parts)
-        with self._told(X, y) as epochs:
+        given = {"X": X, "y": y}
+        if sample_weight is not None:
+            given["metadata"] = {"sample_weight": given_weights}
+        with telling(self, max_subtasks=self.max_epochs, **given) as context:
+            epochs = None if context is None else _Epochs(context, self, given)
             self._train(train, *valid, epochs=self.max_epochs, seed=seed, told=epochs)
         return self
-
-    @contextlib.contextmanager
-    def _told(self, X, y):
-        """Tell the callbacks of scikit-learn, where it has any, of the whole fit."""
-        if not hasattr(self, "_init_callback_context"):
-            yield None
-            return
-        context = self._init_callback_context(max_subtasks=self.max_epochs)
-        given = {"estimator": self, "X": X, "y": y}
-        context.call_on_fit_task_begin(**given)
-        yield _Epochs(context, **given)
-        context.call_on_fit_task_end(**given, reconstruction_attributes=dict)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         settings, first = self._check_params(), not hasattr(self, "net_")

@@ -168,6 +168,12 @@ def linear_pool_weights(predictions, targets, *, prior=None, alpha=10.0):
 class _Pool(BaseEstimator):
     """What both pools share."""
 
+    _doc_link_module = "skinvariant"
+    _doc_link_template = (
+        "https://skinvariant.readthedocs.io/en/stable/generated/"
+        "{estimator_module}.{estimator_name}.html"
+    )
+
     def __init__(self, estimators, *, prior=None, alpha=10.0):
         self.estimators = estimators
         self.prior = prior

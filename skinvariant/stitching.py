@@ -160,31 +160,44 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
     check_is_fitted(model)
     if y is not None and not reweight:
         raise ValueError("y is evidence for reweight=True alone; got reweight=False")
-    if encoder is not None:
+    if isinstance(anchors, str):
+        raise TypeError(f"anchors must be several samples; got the text {anchors!r}")
+    if encoder is None:
+        _check_nothing_is_left_behind(model, absolute=[] if reweight else None)
+    else:
         if not hasattr(encoder, "transform"):
             raise TypeError(
                 "encoder must be a fitted transformer (wrap a function in sklearn's "
                 f"FunctionTransformer); got {type(encoder).__name__}"
             )
         anchors = encoder.transform(anchors)
-    steps, left_behind, absolute = [], [], [] if reweight else None
-    stitched = _replaced(model, _rebase_on(anchors, steps), left_behind, absolute)
+    steps, absolute = [], [] if reweight else None
+    stitched = _replaced(model, _rebase_on(anchors, steps), [], absolute)
     if stitched is None:
         raise TypeError(
             "nothing in the model can be rebased: it must be, or be a Pipeline with, a "
             f"RelativeProjector, InvariantAggregator or other estimator with a rebase "
             f"method; got {model!r}"
         )
-    if encoder is None and left_behind:
+    _doubt(steps, anchors)
+    if reweight:
+        stitched = _reweighted(model, steps, absolute, anchors, y)
+    return stitched if encoder is None else _behind(encoder, stitched)
+
+
+def _check_nothing_is_left_behind(model, absolute):
+    """Refuse a model that starts with an encoder, which the new rows do not go through.
+
+    Before anything is rebased, since anchors may be raw by mistake.
+    """
+    left_behind = []
+    _replaced(model, _itself, left_behind, absolute)
+    if left_behind:
         raise ValueError(
             f"the steps {left_behind} before the projecting one belong to the old "
             "encoder and would be left behind: give the new one as encoder=, and raw "
             "anchors"
         )
-    _doubt(steps, anchors)
-    if reweight:
-        stitched = _reweighted(model, steps, absolute, anchors, y)
-    return stitched if encoder is None else _behind(encoder, stitched)
 
 
 def _rebase_on(anchors, steps):
@@ -380,12 +393,22 @@ def _reweighted(model, steps, absolute, anchors, y):
     voters = _voters(model)
     method = _method(voters)
     _check_steps(steps, absolute, voters)
+    if issparse(anchors):
+        raise TypeError(
+            "reweight=True translates rows, which needs them dense: use X.toarray(), "
+            f"or reweight=False; got {type(anchors).__name__}"
+        )
+    steps = [_unnamed(step) for step in steps]
     old, new = _plain(steps[0].anchors_), _plain(anchors)
     ways = _ways(voters, steps, absolute, anchors, old, new, method)
     members, evidence, prior = (list(column) for column in zip(*ways, strict=True))
     prior = list(np.array(prior) / np.sum(prior))
     own = [
-        _say(voter if name in absolute else _replaced(voter, _apart, []), old, method)
+        _say(
+            _unnamed(voter) if name in absolute else _replaced(voter, _apart, []),
+            old,
+            method,
+        )
         for name, voter in voters
     ]
     if y is None:
@@ -403,7 +426,7 @@ def _reweighted(model, steps, absolute, anchors, y):
 
 def _ways(voters, steps, absolute, anchors, old, new, method):
     """Yield the ways to use each head, named, what it says of anchors, and a prior."""
-    translations = _translations(new, old)
+    translations = _translations(anchors if _named(anchors) else new, old)
     untranslated = 1 - sum(part for *_, part in translations.values())
     relative = [(name, voter) for name, voter in voters if name not in absolute]
     for (name, voter), step, share in zip(
@@ -419,16 +442,19 @@ def _ways(voters, steps, absolute, anchors, old, new, method):
             def rebase_apart(step, keep=keep):
                 return keep(_apart(step.rebase(anchors)))
 
+            def unnamed(step, keep=keep):
+                return keep(_unnamed(step))
+
             told = _say(_replaced(voter, rebase_apart, []), new, method)
             part = share / len(views)
             member = label or "stitched", _replaced(voter, rebase, [])
             yield member, told, untranslated * part
-            kept = _replaced(voter, keep, [])
+            kept = _replaced(voter, unnamed, [])
             yield from _translated(label, kept, translations, part, method)
     for name, voter in voters:
         if name in absolute:
             part = 1 / len(absolute)
-            yield from _translated(name, voter, translations, part, method)
+            yield from _translated(name, _unnamed(voter), translations, part, method)
 
 
 def _translated(label, model, translations, share, method):
@@ -536,7 +562,32 @@ def _check_steps(steps, absolute, voters):
 
 def _apart(step):
     """Return a fitted step for whose `transform` no anchor is its own."""
-    return step._apart()
+    return _unnamed(step)._apart()
+
+
+def _named(X):
+    """Whether rows have column names."""
+    return hasattr(X, "columns")
+
+
+def _unnamed(model):
+    """Return a fitted model that expects no names of its columns: itself, or a copy.
+
+    What comes from a translation, and anchors that are stored, have none.
+    """
+    inside = model.estimators_ if _votes(model) else [model]
+    if not any(hasattr(each, "feature_names_in_") for each in inside):
+        return model
+    if isinstance(model, FrozenEstimator):
+        return FrozenEstimator(_unnamed(model.estimator))
+    new = copy.copy(model)
+    if isinstance(model, Pipeline):
+        new.steps = [(name, _unnamed(step)) for name, step in model.steps[:1]]
+        new.steps += model.steps[1:]
+    elif _votes(model):
+        new.estimators_ = [_unnamed(voter) for voter in model.estimators_]
+    vars(new).pop("feature_names_in_", None)
+    return new
 
 
 def _say(model, X, method):
@@ -568,9 +619,20 @@ def _views(step):
         start, end = end, end + width
         kept = np.ones(len(at), dtype=at.dtype)
         kept[start:end] = 0
-        drop = FunctionTransformer(_rest, kw_args={"kept": kept, "at": at * (1 - kept)})
+        drop = _dropping({"kept": kept, "at": at * (1 - kept)}, step)
         views[f"without_{metric.name}"] = functools.partial(_followed, after=drop)
     return views if len(views) > 2 else {"": views[""]}
+
+
+def _dropping(how, step):
+    """Return what holds columns at a value, in frames where the step makes frames."""
+    drop = FunctionTransformer(
+        _rest, kw_args=how, validate=True, feature_names_out="one-to-one"
+    )
+    example = step.transform(step.anchors_)
+    drop.fit(example)
+    library = type(example).__module__.partition(".")[0]
+    return drop.set_output(transform=library) if _named(example) else drop
 
 
 def _followed(step, after):

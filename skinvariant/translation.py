@@ -18,6 +18,7 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._validation import check_choice, check_number, svd
 
 __all__ = ["SpaceTranslator"]
@@ -135,7 +136,12 @@ def _has_inverse(translator):
     return True
 
 
-class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class SpaceTranslator(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     """Translate the rows of one space into another, from corresponding rows.
 
     Nothing but the corresponding rows is needed: no labels, and no encoder.
@@ -224,6 +230,13 @@ class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.alphas = alphas
         self.gammas = gammas
 
+    _doc_link_module = "skinvariant"
+    _doc_link_template = (
+        "https://skinvariant.readthedocs.io/en/stable/generated/"
+        "{estimator_module}.{estimator_name}.html"
+    )
+
+    @with_callbacks
     def fit(self, X, y):
         """Fit the map on corresponding rows.
 
@@ -258,7 +271,8 @@ class SpaceTranslator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         check_consistent_length(X, y)
         X, y = X.astype(np.float64), y.reshape(len(y), -1).astype(np.float64)
         self._n_features_out = y.shape[1]
-        fit_map(self, X, y)
+        with telling(self, X=X, y=y):
+            fit_map(self, X, y)
         return self
 
     def transform(self, X):

@@ -9,9 +9,10 @@ from scipy.stats import kstest, pearsonr
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import r2_score
@@ -796,3 +797,18 @@ def test_a_projecting_step_of_ones_own(spaces):
     assert stitch(model, spaces.X_b)[0].mean_.shape == (6,)
     with pytest.raises(TypeError, match="the projecting steps of this package"):
         stitch(model, spaces.X_b, reweight=True)
+
+
+def test_raw_anchors_without_an_encoder():
+    """The error says what is missing, not that texts are no rows of numbers."""
+    texts = [f"{word} {i}" for i in range(15) for word in ("red", "green")]
+    encoder = make_pipeline(TfidfVectorizer(), TruncatedSVD(5, random_state=0))
+    model = make_pipeline(encoder, RelativeProjector(10, random_state=0), Ridge())
+    model.fit(texts, np.arange(30.0))
+    anchors = [texts[i] for i in model[1].anchor_indices_]
+    with pytest.raises(ValueError, match=r"\['pipeline'\] before .* give the new one"):
+        stitch(model, anchors)
+    with pytest.raises(TypeError, match="anchors must be several samples; got the tex"):
+        stitch(model, "red 7", encoder=encoder)
+    again = stitch(model, anchors, encoder=encoder)
+    np.testing.assert_allclose(again.predict(texts), model.predict(texts))
