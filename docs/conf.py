@@ -1,13 +1,21 @@
 """Configuration of the Sphinx documentation."""
 
 import inspect
+import sys
+from pathlib import Path
 
+from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 import skinvariant
 from skinvariant import RelativeProjector, comparison, metrics
 from skinvariant.datasets import make_related_spaces
+
+HERE = Path(__file__).parent
+PAPER = HERE.parent / "examples" / "paper"
+sys.path += [str(HERE), str(PAPER)]
+import drawings  # noqa: E402
 
 project = "skinvariant"
 author = "skinvariant developers"
@@ -21,6 +29,8 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 exclude_patterns = ["_build"]
 default_role = "literal"
 
@@ -33,6 +43,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": "/plot_",
+    "within_subsection_order": "drawings.reading_order",
     "show_memory": False,
     "write_computation_times": False,
 }
@@ -40,16 +51,33 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = f"skinvariant {version}"
 html_show_sourcelink = False
-html_theme_options = {"show_prev_next": False}
+html_theme_options = {
+    "header_links_before_dropdown": 6,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": True,
+    "show_toc_level": 2,
+}
+toc_object_entries_show_parents = "hide"
+# pages that stand alone have no section to navigate in
+ALONE = ("index", "results", "conventions", "non_goals", "changes", "contributing")
+html_sidebars = {page: [] for page in (*ALONE, "releasing", "citing")}
+
+
+def note_sources(env):
+    """Say what tables and pictures are made of, besides the page."""
+    sources = [Path(drawings.__file__), *(HERE / "results").glob("*.json")]
+    for path in [*sources, *Path(skinvariant.__path__[0]).glob("*.py")]:
+        env.note_dependency(path)
 
 
 class GeneratedTable(SphinxDirective):
     """A table computed from what the package declares, never typed by hand."""
 
     def run(self):
-        for module in (comparison, metrics, inspect.getmodule(RelativeProjector)):
-            self.env.note_dependency(inspect.getsourcefile(module))
-        lines = [".. csv-table::", "   :header-rows: 1", "   :stub-columns: 1", ""]
+        note_sources(self.env)
+        lines = [".. csv-table::", "   :header-rows: 1", "   :stub-columns: 1"]
+        lines += ["   :class: dense", ""]
         for row in self.rows():
             lines.append("   " + ", ".join(f'"{cell}"' for cell in row))
         return self.parse_text_to_nodes("\n".join(lines))
@@ -108,6 +136,50 @@ class MeasuresTable(GeneratedTable):
             )
 
 
+class AlternativesTable(GeneratedTable):
+    """Stitching beside what one might do instead, from the records of the results."""
+
+    def rows(self):
+        tables, records = drawings.records()
+        yield (
+            "data",
+            "own encoder",
+            "swapped as it is",
+            "stitched, reweighted",
+            "best translation",
+            "the anchors' labels alone",
+        )
+        for data, title in tables.TITLES.items():
+            if records.rows(f"classification_{data}"):
+                yield title, *drawings.alternatives(data)
+
+
+class Picture(SphinxDirective):
+    """A picture that `drawings` makes of what the page's own blocks compute.
+
+    What is written below it is its caption.
+    """
+
+    required_arguments = 1
+    has_content = True
+    option_spec = {"alt": directives.unchanged_required}
+
+    def run(self):
+        page = Path(self.env.doc2path(self.env.docname))
+        note_sources(self.env)
+        folder = HERE / "generated" / "pictures"
+        files = drawings.draw(self.arguments[0], page, folder)
+        lines = []
+        for theme, path in files.items():
+            lines += [f".. image:: /generated/pictures/{path.name}"]
+            lines += [f"   :alt: {self.options['alt']}"]
+            lines += ["" if theme == "both" else f"   :class: only-{theme}", ""]
+        picture = nodes.container(classes=["picture"])
+        picture += self.parse_text_to_nodes("\n".join(lines))
+        picture += self.parse_content_to_nodes()
+        return [picture]
+
+
 def _yes(value, *, bold=False):
     text = "yes" if value else "no"
     return f"**{text}**" if bold else text
@@ -120,7 +192,9 @@ def _invariances(metric, **around):
 
 
 def setup(app):
+    app.add_directive("alternatives-table", AlternativesTable)
     app.add_directive("measures-table", MeasuresTable)
     app.add_directive("metrics-table", MetricsTable)
     app.add_directive("invariances-table", InvariancesTable)
+    app.add_directive("picture", Picture)
     return {"parallel_read_safe": True}

@@ -294,10 +294,10 @@ def _behind(encoder, model):
 
 
 def mantel_test(X_a, X_b, *, n_permutations=199, random_state=0):
-    """Permutation test of whether the rows of two spaces correspond [1]_.
+    """Permutation test of whether the rows of two spaces correspond.
 
     The cosines between the rows of either space, after centring, are correlated; so
-    they are with the rows of `X_b` in random orders.
+    they are with the rows of `X_b` in random orders [1]_.
 
     Parameters
     ----------
