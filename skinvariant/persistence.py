@@ -82,7 +82,7 @@ def _inside(model):
     if isinstance(model, Pipeline):
         return [step for _, step in model.steps]
     if hasattr(model, "estimators_"):  # a vote
-        return [*np.ravel(model.estimators_)]
+        return list(getattr(model.estimators_, "flat", model.estimators_))
     return [member for _, member in getattr(model, "estimators", ())]  # a pool
 
 

@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.svm import LinearSVC
 
 from skinvariant import InvariantAggregator, RelativeProjector, stitch
 from skinvariant.metrics import METRICS
@@ -64,6 +65,19 @@ def a_vote():
         for m in ("cosine", "angular")
     ]
     return VotingClassifier(voters, voting="soft").fit(X[:300], y[:300])
+
+
+def an_uneven_vote():
+    """Return a fitted vote of pipelines of different lengths, one without anchors."""
+    voters = [
+        ("absolute", LogisticRegression(max_iter=5000)),
+        ("cosine", make_pipeline(RelativeProjector(**HOW), LogisticRegression())),
+        (
+            "scaled",
+            make_pipeline(StandardScaler(), RelativeProjector(**HOW), LinearSVC()),
+        ),
+    ]
+    return VotingClassifier(voters).fit(X[:300], y[:300])
 
 
 def untrusted(model):
@@ -294,6 +308,12 @@ def test_fingerprints_are_of_the_values(kind):
 def pipeline_of(projector):
     """Return the same fitted projector inside a pipeline, frozen."""
     return make_pipeline(StandardScaler(), FrozenEstimator(projector)).fit(X)
+
+
+def test_the_fingerprint_of_a_vote():
+    """Is that of the first voter that has anchors, however long the voters are."""
+    vote = an_uneven_vote()
+    assert fingerprint(vote) == fingerprint(vote.named_estimators_["cosine"])
 
 
 # --- what is refused ------------------------------------------------------------------
