@@ -416,7 +416,8 @@ def _reweighted(model, steps, absolute, anchors, y):
     else:
         targets, y = _targets(y, own[0].shape, voters[0][1], method), np.asarray(y)
         few = _few_shot(voters[0][1], method)
-        members.append(("anchors", clone(few).fit(new, y)))
+        rows = anchors if _named(anchors) else new
+        members.append(("anchors", clone(few).fit(rows, y)))
         evidence.append(_held_out(few, new, y, method))
         prior.append(0.25)
     pool = PooledRegressor if method == "predict" else PooledClassifier

@@ -128,6 +128,9 @@ def test_frames_through_a_pool(library, name):
     np.testing.assert_allclose(
         pool.predict_proba(frame_b), plain.predict_proba(SPACES.X_b), rtol=1e-3
     )
+    labels = SPACES.y[anchors_in(model[0])]
+    told = stitch(model, anchors, reweight=True, y=labels)
+    assert told.score(frame_b, SPACES.y) > 0.9
 
 
 # --- sparse rows --------------------------------------------------------------------
