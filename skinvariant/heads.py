@@ -549,7 +549,6 @@ class _InvariantHead(
         ONNX knows no pairwise distances: the differences of all rows and anchors are
         held at once, 4 or 8 bytes for each row, anchor and feature.  Serve in batches.
         """
-        module = torch.nn.Sequential(self.to_torch(), *self._output).cpu().eval()
         try:
             import onnx
             import onnxscript  # noqa: F401
@@ -557,6 +556,7 @@ class _InvariantHead(
             raise ImportError(
                 "to_onnx needs onnx and onnxscript: pip install 'skinvariant[onnx]'"
             ) from error
+        module = torch.nn.Sequential(self.to_torch(), *self._output).cpu().eval()
         dtype = getattr(torch, self._network["dtype"])
         rows = torch.zeros(2, self.n_features_in_, dtype=dtype)
         with warnings.catch_warnings():  # of torch, about its own parts

@@ -188,14 +188,14 @@ def _allowed(trusted):
 
 def _describe(model):
     """Return what a manifest tells of a model."""
-    anchors_of_it, step = fingerprint(model), _projecting(model)
+    found, step = fingerprint(model), _projecting(model)
     params = step.get_params(deep=False)
     metrics = params.get("metrics", [params.get("metric")])
     told = {name: params.get(name) for name in ("pre", "post", "aggregation")}
     return {
         "model": type(model).__name__,
         "projector": type(step).__name__,
-        "fingerprint": anchors_of_it,
+        "fingerprint": found,
         "n_anchors": step.anchors_.shape[0],
         "n_features_in": step.anchors_.shape[1],
         "dtype": str(to_numpy(step.anchors_).dtype),
@@ -288,14 +288,17 @@ def save(model, path, *, trusted=()):
         archive.writestr(_MANIFEST, json.dumps(manifest, indent=2))
     path = Path(path)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    unfinished.write_bytes(buffer.getbuffer())
-    unfinished.replace(path)
-
-
-def _open(path):
-    """Open an archive, or say that it is none."""
     try:
-        return ZipFile(path)
+        unfinished.write_bytes(buffer.getbuffer())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _open(data, path):
+    """Open an archive that was read from a path, or say that it is none."""
+    try:
+        return ZipFile(io.BytesIO(data))
     except BadZipFile as error:
         raise ValueError(f"{path} is no file of skinvariant.persistence") from error
 
@@ -350,7 +353,7 @@ def read_manifest(path):
     >>> manifest["metrics"], manifest["n_anchors"], manifest["n_features_in"]
     (['cosine'], 100, 64)
     """
-    with _open(path) as archive:
+    with _open(Path(path).read_bytes(), path) as archive:
         return _manifest_of(archive, path)
 
 
@@ -415,7 +418,8 @@ def load(path, *, expected=None, trusted=()):
 100x64-...
     """
     skops_io, allowed = _skops(), _allowed(trusted)
-    with _open(path) as archive:
+    data = Path(path).read_bytes()  # once: what is checked is what is built
+    with _open(data, path) as archive:
         manifest = _manifest_of(archive, path)
         try:
             whole = _digest(archive) == manifest["sha256"]
@@ -425,6 +429,6 @@ def load(path, *, expected=None, trusted=()):
         raise ValueError(f"{path} was damaged or altered after it was saved")
     if expected is not None:  # before anything is built
         _check_anchors(manifest["fingerprint"], expected, path)
-    model = skops_io.load(path, trusted=allowed)
+    model = skops_io.loads(data, trusted=allowed)
     _check_anchors(fingerprint(model), manifest["fingerprint"], path)
     return model

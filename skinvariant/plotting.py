@@ -343,25 +343,8 @@ class AnchorCurveDisplay:
         self.lines_, self.bands_ = [], []
         ax.set_xscale("log")
         shades = _shades(plt, len(self.methods))
-        for i, (method, color) in enumerate(zip(self.methods, shades, strict=True)):
-            (line,) = ax.plot(
-                self.n_anchors,
-                self.scores[i],
-                color=color,
-                linestyle=_DASHES[i % len(_DASHES)],
-                marker=_MARKERS[i % len(_MARKERS)],
-                markersize=4,
-                linewidth=1.2,
-                label=method,
-            )
-            band = ax.fill_between(
-                self.n_anchors,
-                self.low[i],
-                self.high[i],
-                color=color,
-                alpha=0.15,
-                linewidth=0,
-            )
+        for i, color in enumerate(shades):
+            line, band = self._draw_method(ax, i, color)
             self.lines_.append(line)
             self.bands_.append(band)
         ax.set_xlabel("anchors")
@@ -381,6 +364,22 @@ class AnchorCurveDisplay:
         if _overlap(ax.get_xticklabels()):
             ax.tick_params(axis="x", labelrotation=90)
         return self
+
+    def _draw_method(self, ax, i, color):
+        """Draw and return the line and the band of one method."""
+        (line,) = ax.plot(
+            self.n_anchors,
+            self.scores[i],
+            color=color,
+            linestyle=_DASHES[i % len(_DASHES)],
+            marker=_MARKERS[i % len(_MARKERS)],
+            markersize=4,
+            linewidth=1.2,
+            label=self.methods[i],
+        )
+        style = {"color": color, "alpha": 0.15, "linewidth": 0}
+        band = ax.fill_between(self.n_anchors, self.low[i], self.high[i], **style)
+        return line, band
 
 
 # --- diagnosis -----------------------------------------------------------------

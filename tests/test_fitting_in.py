@@ -126,7 +126,7 @@ def test_frames_through_a_pool(library, name):
     anchors = rows_of(frame_b, anchors_in(model[0]))
     pool = stitch(model, anchors, reweight=True)
     np.testing.assert_allclose(
-        pool.predict_proba(frame_b), plain.predict_proba(SPACES.X_b), rtol=1e-3
+        pool.predict_proba(frame_b), plain.predict_proba(SPACES.X_b), rtol=1e-5
     )
     labels = SPACES.y[anchors_in(model[0])]
     told = stitch(model, anchors, reweight=True, y=labels)

@@ -244,6 +244,18 @@ def test_a_file_replaces_another_whole(tmp_path, monkeypatch):
     assert load(path, expected=first) is not None
 
 
+def test_a_save_that_fails_leaves_no_half_of_a_file(tmp_path, monkeypatch):
+    """Neither under its name nor under another."""
+
+    def fails(self, target):
+        raise OSError("it is in use")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(OSError, match="in use"):
+        save(pipeline(), tmp_path / "model.skops")
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("path", sorted(BUNDLES.glob("*.skops")), ids=lambda p: p.stem)
 @pytest.mark.filterwarnings(
     # other versions of scikit-learn read these files, too
