@@ -5,8 +5,20 @@ Train a head once, swap the encoder, keep the head.
 
 from skinvariant._aggregator import InvariantAggregator
 from skinvariant._projector import RelativeProjector
-from skinvariant.stitching import stitch
+from skinvariant.anchors import select_anchors
+from skinvariant.diagnosis import diagnose
+from skinvariant.stitching import cross_stitch, stitch
+from skinvariant.voting import InvariantVotingClassifier, InvariantVotingRegressor
 
 __version__ = "0.1.0"
 
-__all__ = ["InvariantAggregator", "RelativeProjector", "stitch"]
+__all__ = [
+    "InvariantAggregator",
+    "InvariantVotingClassifier",
+    "InvariantVotingRegressor",
+    "RelativeProjector",
+    "cross_stitch",
+    "diagnose",
+    "select_anchors",
+    "stitch",
+]

@@ -55,9 +55,9 @@ class InvariantAggregator(RelativeTransformer):
         How to choose anchors, as in `RelativeProjector`.
     pre : {"center", "standardize", "whiten"}, transformer or None, default=None
         Applied to rows and anchors before every metric, as in `RelativeProjector`.
-    post : {"layer", "l2", "standardize"}, transformer or None, default="layer"
+    post : {"layer", "l2", "standardize"}, transformer or None, default="standardize"
         Applied to the relative vectors of each metric, as in `RelativeProjector`.
-        Without it ("layer"), metrics of large values outweigh the others.
+        Without it, metrics of large values outweigh the others.
     aggregation : {"concat", "sum", "mean"} or callable, default="concat"
         "concat" puts the relative spaces side by side.  "sum" and "mean" add them, with
         distances negated, so that larger means closer in all of them.  A callable
@@ -79,6 +79,8 @@ class InvariantAggregator(RelativeTransformer):
         The anchors.
     anchor_indices_ : ndarray of shape (n_anchors,), dtype int
         Their rows in the fitted `X`.
+    n_samples_fit_ : int
+        Number of rows of the fitted `X`.
     pre_ : transformer or None
         The fitted `pre`.
     posts_ : list of transformer or None
@@ -130,7 +132,7 @@ class InvariantAggregator(RelativeTransformer):
         metric_params=None,
         anchors="random",
         pre=None,
-        post="layer",
+        post="standardize",
         aggregation="concat",
         weights=None,
         random_state=None,
@@ -185,24 +187,31 @@ class InvariantAggregator(RelativeTransformer):
             )
         return np.asarray(weights, dtype=np.float64)
 
-    def _combine(self, spaces):
-        aggregation = self.aggregation
-        if not callable(aggregation):
-            aggregation = check_choice(
-                "aggregation", aggregation, _AGGREGATIONS, or_else="a callable"
+    def _fit(self, X, y):
+        # read once: what is set later changes nothing until the next fit
+        if not callable(self.aggregation):
+            check_choice(
+                "aggregation", self.aggregation, _AGGREGATIONS, or_else="a callable"
             )
-        weights = self._check_weights(len(spaces))
-        if aggregation is _mean:
+        self._aggregation = self.aggregation
+        metrics = [metric for metric, _ in self._metrics_and_params()]
+        weights = self._check_weights(len(metrics))
+        if self.aggregation == "mean":
             weights = weights / weights.mean()
-        if aggregation in (_sum, _mean):
-            pairs = self._fitted_pairs()
-            closer = [metric.larger_is_closer for metric, _ in pairs]
+        if self.aggregation in ("sum", "mean"):
+            closer = [metric.larger_is_closer for metric in metrics]
             weights = np.where(closer, weights, -weights)
-        if not (weights == 1).all():
+        self._factors = weights.tolist()
+        return super()._fit(X, y)
+
+    def _combine(self, spaces):
+        if any(factor != 1 for factor in self._factors):
             spaces = [
-                float(weight) * space
-                for weight, space in zip(weights, spaces, strict=True)
+                factor * space
+                for factor, space in zip(self._factors, spaces, strict=True)
             ]
+        named = isinstance(self._aggregation, str)
+        aggregation = _AGGREGATIONS[self._aggregation] if named else self._aggregation
         combined = aggregation(spaces)
         n_rows, shape = spaces[0].shape[0], getattr(combined, "shape", ())
         if len(shape) != 2 or shape[0] != n_rows:
@@ -213,11 +222,12 @@ class InvariantAggregator(RelativeTransformer):
         return combined
 
     def _combine_names(self, names):
-        if not callable(self.aggregation):
-            if self.aggregation == "concat":
-                return [name for own in names for name in own]
+        aggregation = self._aggregation
+        if aggregation == "concat":
+            return [name for own in names for name in own]
+        if isinstance(aggregation, str):
             first = self._fitted_pairs()[0][0].name
             own = [name.removeprefix(f"{first}_") for name in names[0]]
-            return [f"{self.aggregation}_{name}" for name in own]
-        name = getattr(self.aggregation, "__name__", type(self.aggregation).__name__)
+            return [f"{aggregation}_{name}" for name in own]
+        name = getattr(aggregation, "__name__", type(aggregation).__name__)
         return [f"{name.strip('<>')}{i}" for i in range(self._n_features_out)]

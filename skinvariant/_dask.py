@@ -4,13 +4,12 @@ import copy
 import sys
 import warnings
 from numbers import Integral
-from threading import Event, Lock, Thread
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
-from threadpoolctl import threadpool_limits
 
+from skinvariant._threads import one_blas_thread
 from skinvariant._validation import check_number
 from skinvariant.anchors import choose_anchors
 
@@ -138,7 +137,8 @@ def fetch_anchors(estimator, X, y, check):
         seed = check_random_state(seed)
         sample = sample_without_replacement(n_samples, size, random_state=seed)
     rows = check(_fetch_rows(X, sample))
-    chosen = choose_anchors(anchors, rows, y, n_anchors, seed)
+    with one_blas_thread:
+        chosen = choose_anchors(anchors, rows, y, n_anchors, seed)
     return rows[chosen], sample[chosen]
 
 
@@ -227,46 +227,4 @@ def project_block(block, estimator, width, block_dtype):
     """
     if block.shape[0] == 0:  # scikit-learn refuses it, but a filter may leave nothing
         return np.empty((0, width), dtype=block_dtype)
-    with _ONE_BLAS_THREAD:
-        return np.asarray(estimator.transform(block), dtype=block_dtype)
-
-
-class _OneBlasThread:
-    """Hold BLAS to one thread for as long as any block is being projected.
-
-    dask has a thread per core already.  And limits that each of its threads sets and
-    lifts on its own undo each other: the one that holds is a thread of its own.
-    """
-
-    def __init__(self):
-        self._lock = Lock()
-        self._n_blocks = 0
-
-    def __enter__(self):
-        with self._lock:
-            if self._n_blocks == 0:
-                held, self._release = Event(), Event()
-                self._holder = Thread(target=_hold, args=(held, self._release))
-                self._holder.start()
-                held.wait()
-            self._n_blocks += 1
-
-    def __exit__(self, *exception):
-        with self._lock:
-            self._n_blocks -= 1
-            if self._n_blocks == 0:
-                self._release.set()
-                self._holder.join()
-
-
-def _hold(held, release):
-    """Hold BLAS to one thread from `held` until `release`."""
-    try:
-        with threadpool_limits(1, user_api="blas"):
-            held.set()
-            release.wait()
-    finally:
-        held.set()
-
-
-_ONE_BLAS_THREAD = _OneBlasThread()
+    return np.asarray(estimator.transform(block), dtype=block_dtype)

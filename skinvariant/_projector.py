@@ -27,7 +27,6 @@ from sklearn.utils import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import ThreadpoolController
 
 from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._dask import (
@@ -37,6 +36,7 @@ from skinvariant._dask import (
     stand_in,
     transform_lazily,
 )
+from skinvariant._threads import one_blas_thread
 from skinvariant._validation import (
     as_dtype,
     as_float,
@@ -214,12 +214,6 @@ def _copied(X):
     return X.copy() if namespace(X) is np else namespace(X).asarray(X, copy=True)
 
 
-@functools.cache
-def _thread_pools():
-    """Find the thread pools of this process, which takes some milliseconds."""
-    return ThreadpoolController()
-
-
 def check_params(metric_params):
     """Return `metric_params` as a dict."""
     if metric_params is None:
@@ -272,7 +266,6 @@ class RelativeTransformer(
         "https://skinvariant.readthedocs.io/en/stable/generated/"
         "skinvariant.{estimator_name}.html"
     )
-    _strangers = False  # see _apart
 
     @with_callbacks
     def fit(self, X, y=None):
@@ -309,7 +302,8 @@ class RelativeTransformer(
             anchors, indices = fetch_anchors(self, X, y, check)
         else:
             X, how = check(X), (self.n_anchors, self.random_state)
-            indices = choose_anchors(self.anchors, X, y, *how)
+            with one_blas_thread:
+                indices = choose_anchors(self.anchors, X, y, *how)
             anchors = take_rows(X, indices)
         # registered metrics by name: functions are no state
         self._metrics = [
@@ -319,6 +313,7 @@ class RelativeTransformer(
         xp = namespace(anchors)
         on = {} if xp is np else {"device": anchors.device}
         self.anchor_indices_ = xp.asarray(indices, **on)
+        self.n_samples_fit_ = int(X.shape[0])
         if isinstance(self.post, str) and self.post == "layer" and len(indices) < 2:
             raise ValueError(
                 "post='layer' needs at least 2 anchors, since one value minus its mean "
@@ -326,7 +321,7 @@ class RelativeTransformer(
             )
         mapped = self._set_space(anchors, pairs, pre)
         posts = [_transformer("post", self.post, _POST)] * len(pairs)
-        self._set_post(mapped, pairs, posts, to_fit=lambda post: True)
+        return self._set_post(mapped, pairs, posts, to_fit=lambda post: True)
 
     def transform(self, X):
         """Compare rows with the anchors.
@@ -350,8 +345,6 @@ class RelativeTransformer(
             the dtype.
         """
         check_is_fitted(self)
-        if self._strangers:
-            return as_dtype(self._project(self.anchors_), self.anchors_.dtype)
         if is_dask_array(X):
             self._validate(stand_in(X), self._fitted_pairs(), self.pre_, reset=False)
             return transform_lazily(self, X)
@@ -370,11 +363,9 @@ class RelativeTransformer(
             for rows in batches:
                 project(rows)
             return output
-        # one BLAS thread per block: no number of threads may change the order of sums
-        with _thread_pools().limit(limits=1, user_api="blas"):
-            Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-                delayed(project)(rows) for rows in batches
-            )
+        Parallel(n_jobs=self.n_jobs, require="sharedmem")(
+            delayed(project)(rows) for rows in batches
+        )
         return output
 
     def rebase(self, anchors):
@@ -401,6 +392,10 @@ class RelativeTransformer(
         ValueError
             If the number of anchors differs.
         """
+        return self._rebase(anchors)[0]
+
+    def _rebase(self, anchors):
+        """Return the rebased estimator, and its anchors compared with each other."""
         check_is_fitted(self)
         new = copy.copy(self)
         pairs = self._fitted_pairs()
@@ -413,8 +408,8 @@ class RelativeTransformer(
                 f"{anchors.shape[0]} rows"
             )
         mapped = new._set_space(_copied(anchors), pairs, pre)
-        new._set_post(mapped, pairs, self._posts, to_fit=_belongs_to_anchors)
-        return new
+        values = new._set_post(mapped, pairs, self._posts, to_fit=_belongs_to_anchors)
+        return new, values
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the output features, with the anchors' row indices.
@@ -541,6 +536,8 @@ class RelativeTransformer(
             f"got {places[1]}"
         )
 
+    # here and below: no number of BLAS threads may change the order of sums
+    @one_blas_thread
     @np.errstate(all="ignore")
     def _set_space(self, anchors, pairs, pre):
         """Store anchors and what follows from them; return them after `pre`."""
@@ -550,9 +547,13 @@ class RelativeTransformer(
         self._groups = _fit_together(pairs, mapped)
         return mapped
 
+    @one_blas_thread
     @np.errstate(all="ignore")
     def _set_post(self, mapped, pairs, posts, to_fit):
-        """Store `posts`, fitted on the anchors' own relative vectors where `to_fit`."""
+        """Store `posts`, fitted on the anchors' own relative vectors where `to_fit`.
+
+        Returns these relative vectors, before `post`, by metric.
+        """
         self._posts, self._widths, spaces = [], [], []
         with warnings.catch_warnings():  # of undefined rows transform tells
             warnings.filterwarnings("ignore", ".* is undefined for .* rows")
@@ -566,33 +567,34 @@ class RelativeTransformer(
             self._widths.append(values.shape[1])
             spaces.append(values)
         self._n_features_out = self._combine(spaces).shape[1]
+        return all_values
 
-    def _apart(self):
-        """Return a copy whose `transform` gives the anchors, none of them its own.
+    @one_blas_thread
+    @np.errstate(all="ignore")
+    def _leave_one_out(self, values):
+        """Return the anchors' relative space with self-comparisons replaced.
 
         A new row is never compared with itself.  So that anchors can stand for new
-        rows, what each makes of itself is replaced by the mean of what the others make
-        of it.
+        rows, each self-comparison becomes the mean of the others in its column.
         """
-        new = copy.copy(self)
-        new._strangers = True
-        return new
+        return self._combine(self._apply_posts([_without_self(x) for x in values]))
 
     def _apply_pre(self, X):
         return X if self.pre_ is None else as_float(self.pre_.transform(_copied(X)))
 
+    @one_blas_thread
     @np.errstate(all="ignore")
     def _project(self, X):
         """Rows to output, without checks: what is not finite is found afterwards."""
         X = self._apply_pre(X)
         spaces = _transform_together(X, self._fitted_pairs(), self._groups)
-        if self._strangers:
-            spaces = [_without_self(values) for values in spaces]
-        spaces = [
+        return self._combine(self._apply_posts(spaces))
+
+    def _apply_posts(self, spaces):
+        return [
             values if post is None else post.transform(values)
             for values, post in zip(spaces, self._posts, strict=True)
         ]
-        return self._combine(spaces)
 
     def _block(self, X, rows):
         """Return some rows, dense or CSR as the anchors are."""
@@ -693,6 +695,8 @@ class RelativeProjector(RelativeTransformer):
         The anchors.
     anchor_indices_ : ndarray of shape (n_anchors,), dtype int
         Their rows in the fitted `X`.
+    n_samples_fit_ : int
+        Number of rows of the fitted `X`.
     pre_ : transformer or None
         The fitted `pre`.
     post_ : transformer or None
@@ -783,6 +787,7 @@ class RelativeProjector(RelativeTransformer):
         return self._posts[0]
 
     @available_if(_has_inverse)
+    @one_blas_thread
     def inverse_transform(self, X, *, alpha=1.0):
         """Find the rows of the anchors' space that have these relative vectors.
 

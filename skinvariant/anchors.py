@@ -3,9 +3,11 @@
 Each takes ``(X, y, n_anchors, random_state)`` and returns row indices, never
 rows: indices carry over to every corresponding space.  A function of your own
 with this signature can be given as ``anchors=`` to every estimator here.
+`select_anchors` then takes the rows that a fitted model has chosen from a container.
 """
 
 import warnings
+from collections.abc import Mapping
 from numbers import Integral
 
 import numpy as np
@@ -15,12 +17,15 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_consistent_length, check_random_state, resample
 from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted
 
+from skinvariant._models import projecting_steps
 from skinvariant._validation import (
     as_float,
     check_choice,
     check_indices,
     check_number,
+    take_rows,
     to_numpy,
 )
 
@@ -31,6 +36,7 @@ __all__ = [
     "farthest_anchors",
     "kmeans_anchors",
     "random_anchors",
+    "select_anchors",
     "stratified_anchors",
 ]
 
@@ -347,3 +353,88 @@ def choose_anchors(anchors, X, y=None, n_anchors=300, random_state=None):
     return check_indices(
         indices, n_samples, source="what the anchors callable returns", expected=wanted
     )
+
+
+def select_anchors(model, X):
+    """Select the anchors of a fitted model among the samples that it was fitted on.
+
+    Raw samples, or their rows in any space: what `skinvariant.stitch` takes as
+    `anchors` is the same selection from another container.
+
+    Parameters
+    ----------
+    model : fitted estimator
+        A projector, aggregator, voting model or head of this package, or a model with
+        one inside: a Pipeline, a fitted search, a vote, or another one that
+        `skinvariant.stitch` takes.
+    X : {array, sparse matrix, dask array, data frame, Series, sequence} of length \
+            n_samples
+        The samples that `model` was fitted on, or the same samples in another form, in
+        the same order.  They are counted by position, whatever index labels there are.
+
+    Returns
+    -------
+    same type as `X`, of length n_anchors
+        The anchors in the model's order: a list of a sequence, CSR of other sparse
+        formats, a NumPy array of a dask array.
+
+    Raises
+    ------
+    TypeError
+        If `model` holds no anchors chosen among rows, or `X` is not a container of
+        samples in an order.
+    ValueError
+        If `X` does not have as many samples as `model` was fitted on.
+    sklearn.exceptions.NotFittedError
+        If `model` is not fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant import RelativeProjector, select_anchors
+    >>> X = np.arange(20.0).reshape(10, 2) ** 2
+    >>> projector = RelativeProjector(3, random_state=0).fit(X)
+    >>> projector.anchor_indices_.tolist()
+    [2, 8, 4]
+    >>> select_anchors(projector, [f"text {i}" for i in range(10)])
+    ['text 2', 'text 8', 'text 4']
+    >>> select_anchors(projector, X[:9])
+    Traceback (most recent call last):
+        ...
+    ValueError: X must have the 10 samples that the model was fitted on; got 9
+    """
+    check_is_fitted(model)
+    step = next(iter(projecting_steps(model)), None)
+    if not hasattr(step, "anchor_indices_"):
+        raise TypeError(
+            "model must be, or have inside, a RelativeProjector, InvariantAggregator "
+            f"or other estimator with anchor_indices_; got {model!r}"
+        )
+    # numbers of keys or characters would be taken for numbers of samples
+    ordered = hasattr(X, "__getitem__") and not isinstance(X, str | bytes | Mapping)
+    if not ordered or getattr(X, "shape", None) == ():
+        raise TypeError(
+            "X must be an array, data frame, Series or sequence of samples; got "
+            f"{type(X).__name__}"
+        )
+    indices = to_numpy(step.anchor_indices_)
+    n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+    n_fitted = getattr(step, "n_samples_fit_", n_samples)  # a step of one's own
+    if n_samples != n_fitted:
+        raise ValueError(
+            f"X must have the {n_fitted} samples that the model was fitted on; got "
+            f"{n_samples}"
+        )
+    from skinvariant._dask import _fetch_rows, is_dask_array  # built on this module
+
+    if is_dask_array(X):
+        return _fetch_rows(X, indices)
+    if hasattr(X, "iloc"):
+        return X.iloc[indices]
+    if issparse(X):
+        return (X if X.format == "csc" else X.tocsr())[indices]
+    if hasattr(X, "__array_namespace__"):
+        return take_rows(X, indices)
+    if hasattr(X, "shape"):  # polars, torch and all that index like arrays
+        return X[indices]
+    return [X[index] for index in indices.tolist()]

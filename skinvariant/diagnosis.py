@@ -15,7 +15,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from skinvariant._aggregator import InvariantAggregator
-from skinvariant._projector import _thread_pools
+from skinvariant._threads import one_blas_thread
 from skinvariant._validation import check_number, svd
 
 __all__ = ["Diagnosis", "diagnose", "shared_directions", "stitched_agreement"]
@@ -443,6 +443,7 @@ def _aggregator(metric, pre, post, **params):
     return InvariantAggregator(metrics=metrics, pre=pre, post=post, **params)
 
 
+@one_blas_thread  # for itself, too: it runs in a thread of joblib's
 def _agree(choice, spaces, targets, anchors, rows):
     """Agreement of one choice: head on fitted rows of X_a, held-out rows of X_b."""
     (X_a, X_b), (fitted, held_out) = spaces, rows
@@ -456,6 +457,7 @@ def _agree(choice, spaces, targets, anchors, rows):
     )
 
 
+@one_blas_thread  # the number of BLAS threads changes no result
 def diagnose(
     X_a,
     X_b,
@@ -571,13 +573,10 @@ def diagnose(
     )
     targets = shared_directions(*wide, fitted)
     choices = list(product(*options))
-    # limited here, before there are threads: each limits BLAS for itself and then gives
-    # back what it found, which is the limit of another if they overlap
-    with _thread_pools().limit(limits=1, user_api="blas"):
-        values = Parallel(n_jobs=n_jobs, prefer="threads", verbose=verbose)(
-            delayed(_agree)(choice, spaces, targets, anchors, (fitted, held_out))
-            for choice in choices
-        )
+    values = Parallel(n_jobs=n_jobs, prefer="threads", verbose=verbose)(
+        delayed(_agree)(choice, spaces, targets, anchors, (fitted, held_out))
+        for choice in choices
+    )
     agreement = dict(zip(choices, values, strict=True))
     best = max(choices, key=lambda choice: round(agreement[choice], _DIGITS))
     invariances = _aggregator(*best, anchors=anchors).fit(X_a).invariances_

@@ -475,13 +475,6 @@ class _InvariantHead(
         new._set_agreement()
         return new
 
-    def _apart(self):
-        """Return a copy that speaks of the anchors alone, none of them its own."""
-        new = copy.copy(self)
-        new.aggregator_ = self.aggregator_._apart()
-        new._batch_rows = lambda: len(self.anchor_indices_)  # all of them at once
-        return new
-
     def to_torch(self):
         """Return the whole fitted head, from rows to outputs, as one torch module.
 
@@ -613,6 +606,12 @@ class _InvariantHead(
         """Their rows in the fitted `X`."""
         check_is_fitted(self)
         return self.aggregator_.anchor_indices_
+
+    @property
+    def n_samples_fit_(self):
+        """Number of rows of the fitted `X`, or of the first `partial_fit`."""
+        check_is_fitted(self)
+        return self.aggregator_.n_samples_fit_
 
     @property
     def invariances_(self):
@@ -1089,6 +1088,8 @@ class InvariantClassifier(ClassifierMixin, _InvariantHead):
         The anchors.
     anchor_indices_ : ndarray of shape (n_anchors,), dtype int
         Their rows in the fitted `X`.
+    n_samples_fit_ : int
+        Number of rows of the fitted `X`.
     net_ : skorch.NeuralNet
         The network, a `skinvariant.nn.InvariantNetwork`, and what trains it.
     history_ : list of dict
@@ -1415,6 +1416,8 @@ class InvariantRegressor(RegressorMixin, _InvariantHead):
         The anchors.
     anchor_indices_ : ndarray of shape (n_anchors,), dtype int
         Their rows in the fitted `X`.
+    n_samples_fit_ : int
+        Number of rows of the fitted `X`.
     net_ : skorch.NeuralNet
         The network, a `skinvariant.nn.InvariantNetwork`, and what trains it.
     history_ : list of dict

@@ -15,10 +15,9 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skinvariant._models import path_to_step
 from skinvariant._validation import to_numpy
 
 __all__ = ["TRUSTED", "fingerprint", "load", "read_manifest", "save"]
@@ -38,7 +37,6 @@ _POOL = (
     "sklearn.utils._bunch.Bunch",  # of votes
     "skinvariant._projector.RelativeProjector",
     *_PRODUCT,
-    "skinvariant.stitching._rest",
     "skinvariant.translation.SpaceTranslator",
 )
 #: What a file of each estimator holds that skops does not trust by itself, to be its
@@ -50,11 +48,7 @@ TRUSTED = {
     "InvariantAggregator": [*_PRODUCT],
     "InvariantClassifier": ["skinvariant.heads.InvariantClassifier", *_PRODUCT],
     "InvariantRegressor": ["skinvariant.heads.InvariantRegressor", *_PRODUCT],
-    "PooledClassifier": [
-        "skinvariant.pooling.PooledClassifier",
-        "skinvariant.stitching._FewShotClassifier",
-        *_POOL,
-    ],
+    "PooledClassifier": ["skinvariant.pooling.PooledClassifier", *_POOL],
     "PooledRegressor": ["skinvariant.pooling.PooledRegressor", *_POOL],
     "SpaceTranslator": ["skinvariant.translation.SpaceTranslator"],
 }
@@ -71,27 +65,6 @@ def _skops():
 
 
 # --- which anchors ------------------------------------------------------------------
-
-
-def _inside(model):
-    """Return what a model is made of, in the order in which rows meet it."""
-    if isinstance(model, FrozenEstimator):
-        return [model.estimator]
-    if hasattr(model, "best_estimator_"):
-        return [model.best_estimator_]
-    if isinstance(model, Pipeline):
-        return [step for _, step in model.steps]
-    if hasattr(model, "estimators_"):  # a vote
-        return list(getattr(model.estimators_, "flat", model.estimators_))
-    return [member for _, member in getattr(model, "estimators", ())]  # a pool
-
-
-def _projecting(model):
-    """Find the first step in a model that holds anchors; None where there is none."""
-    if hasattr(model, "rebase"):
-        return model
-    found = (_projecting(part) for part in _inside(model))
-    return next((step for step in found if step is not None), None)
 
 
 def fingerprint(model):
@@ -138,13 +111,13 @@ def fingerprint(model):
     False
     """
     check_is_fitted(model)
-    step = _projecting(model)
-    if step is None:
+    path = path_to_step(model)
+    if not path:
         raise TypeError(
             "model must be, or have inside, a RelativeProjector, InvariantAggregator "
             f"or other estimator with a rebase method; got {model!r}"
         )
-    anchors = to_numpy(step.anchors_)
+    anchors = to_numpy(path[-1].anchors_)
     arrays = [anchors]
     if issparse(anchors):
         arrays = [anchors.data, anchors.indices, anchors.indptr]
@@ -188,7 +161,7 @@ def _allowed(trusted):
 
 def _describe(model):
     """Return what a manifest tells of a model."""
-    found, step = fingerprint(model), _projecting(model)
+    found, step = fingerprint(model), path_to_step(model)[-1]
     params = step.get_params(deep=False)
     metrics = params.get("metrics", [params.get("metric")])
     told = {name: params.get(name) for name in ("pre", "post", "aggregation")}

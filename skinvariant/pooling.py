@@ -15,6 +15,7 @@ __all__ = [
     "PooledRegressor",
     "linear_pool_weights",
     "log_pool_weights",
+    "smoothed_log",
 ]
 
 
@@ -165,6 +166,35 @@ def linear_pool_weights(predictions, targets, *, prior=None, alpha=10.0):
     return nnls(np.vstack([rows / unit, pull]), np.r_[targets / unit, pull @ prior])[0]
 
 
+def smoothed_log(proba, n_rows):
+    r"""Return log-probabilities, smoothed as though they were shares of some rows.
+
+    By Laplace's rule of succession, :math:`(n p + 1) / (n + n_\mathrm{classes})`: a
+    member whose probability is 0 would veto a class for all others.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        Probabilities.
+    n_rows : int
+        The number of rows n.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+        Log-probabilities, in float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.pooling import smoothed_log
+    >>> np.exp(smoothed_log(np.array([[1.0, 0.0]]), 98)).round(2).tolist()
+    [[0.99, 0.01]]
+    """
+    proba = np.asarray(proba, dtype=np.float64)
+    return np.log((n_rows * proba + 1) / (n_rows + proba.shape[1]))
+
+
 class _Pool(BaseEstimator):
     """What both pools share."""
 
@@ -207,7 +237,7 @@ class _Pool(BaseEstimator):
 class PooledClassifier(ClassifierMixin, _Pool):
     r"""A logarithmic opinion pool of fitted classifiers, weighed by some rows.
 
-    What `skinvariant.stitch` returns with `reweight=True`, and of use by itself.
+    `skinvariant.InvariantVotingClassifier` pools its own members in the same way.
 
     Parameters
     ----------
@@ -301,14 +331,10 @@ class PooledClassifier(ClassifierMixin, _Pool):
                     f"{name!r} has {member.classes_.tolist()}"
                 )
         self.n_evidence_ = len(targets)
-        logs = [self._smoothed_log(proba) for proba in probas]
+        logs = [smoothed_log(proba, self.n_evidence_) for proba in probas]
         how = {"prior": self.prior, "alpha": self.alpha}
         self.weights_ = log_pool_weights(logs, targets, **how)
         return self
-
-    def _smoothed_log(self, proba):
-        n, n_classes = self.n_evidence_, len(self.classes_)
-        return np.log((n * proba.astype(np.float64) + 1) / (n + n_classes))
 
     def predict_log_proba(self, X):
         """Return the logarithms of the pool's probabilities.
@@ -326,7 +352,7 @@ class PooledClassifier(ClassifierMixin, _Pool):
         check_is_fitted(self)
         members = self._members("predict_proba")
         pooled = sum(
-            weight * self._smoothed_log(member.predict_proba(X))
+            weight * smoothed_log(member.predict_proba(X), self.n_evidence_)
             for weight, member in zip(self.weights_, members, strict=True)
         )
         return log_softmax(pooled, axis=1)

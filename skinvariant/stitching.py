@@ -1,132 +1,116 @@
 """Stitching: another encoder under a fitted model, whose head stays as it is."""
 
-import copy
 import dataclasses
-import functools
 import json
 import time
 import warnings
 from collections.abc import Mapping
+from inspect import signature
 from itertools import product
 from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import issparse
-from scipy.special import softmax
 from scipy.stats import norm
 from sklearn import config_context
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    clone,
-    is_classifier,
-    is_regressor,
-)
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.frozen import FrozenEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.metrics import check_scoring, get_scorer, r2_score
+from sklearn.metrics import check_scoring, get_scorer
 from sklearn.metrics.pairwise import cosine_similarity
-from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.utils import Bunch, check_array, check_random_state, get_tags, resample
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_array, check_random_state, get_tags, resample
+from sklearn.utils.extmath import row_norms
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from skinvariant._dask import in_memory
+from skinvariant._models import path_to_step, projecting_steps, replace_step
+from skinvariant._threads import one_thread
 from skinvariant._validation import as_float, check_choice, check_number, to_numpy
 from skinvariant.anchors import choose_anchors
-from skinvariant.comparison import space_agreement
-from skinvariant.pooling import PooledClassifier, PooledRegressor
 from skinvariant.translation import SpaceTranslator
 
 __all__ = ["BASELINES", "StitchingReport", "cross_stitch", "mantel_test", "stitch"]
 
-# anchors as evidence for weights; and for doubt, where more are not needed
-_FEWEST, _FEWEST_TO_DOUBT, _MOST_TO_DOUBT = 10, 20, 200
-_DOUBT = 0.01
-# how far evidence moves the weights: the head's opinion of its own training rows less
-_ALPHA_LABELS, _ALPHA_OPINIONS = 10.0, 50.0
-_TINY = np.finfo(np.float64).tiny
+# Mantel's test: of how many anchors, and at which level
+_FEWEST_TO_COMPARE, _MOST_TO_COMPARE, _SIGNIFICANT = 20, 200, 0.01
+# how far an encoder's rows of the same samples may be apart: in roundings of their
+# norm, and as a part of the distance between two anchors
+_ROUNDINGS, _ALIKE = 1000, 0.01
 
 
-def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
-    """Put another encoder's space under a fitted model, without training.
+def stitch(model, anchors, *, encoder=None, y=None, old_anchors=None):
+    """Put another encoder's space under a fitted model, whose head stays as it is.
 
     Parameters
     ----------
     model : fitted estimator
-        A `RelativeProjector`, an `InvariantAggregator`, any estimator with a `rebase`
-        method, or a Pipeline with one of these in it, at any depth; also a
-        FrozenEstimator around one, a fitted search, whose `best_estimator_` is taken,
-        or a VotingClassifier or VotingRegressor of such models, all with the same
-        anchors: a head for each metric.  With `reweight=True` the voters may also be
-        heads on the old space as it is, which no metric has made relative.
+        A `skinvariant.InvariantVotingClassifier`, a `RelativeProjector`, or any other
+        estimator with a `rebase` method; or a model with one inside: a Pipeline, a
+        FrozenEstimator, a fitted search, a tuned threshold, a transformed target, a
+        CalibratedClassifierCV with one set of anchors, or a VotingClassifier or
+        VotingRegressor of such models, all with the same anchors; at any depth.  With
+        `old_anchors` any fitted classifier or regressor.
     anchors : array-like of shape (n_anchors, n_features_new)
-        The model's anchors, ``anchor_indices_`` in the same order, as the new encoder
-        sees them.  With `encoder`: these samples raw, as `encoder.transform` takes
-        them.
+        The model's anchors in the new space, in the same order: of corresponding rows
+        those at ``anchor_indices_``.  With `encoder` these samples raw, as
+        `skinvariant.select_anchors` takes them from the rows of `fit`.
     encoder : fitted transformer, default=None
-        The new encoder, to stand in place of every step before the projecting one.  A
-        function becomes a transformer by `sklearn.preprocessing.FunctionTransformer`.
-    reweight : bool, default=False
-        Whether to weigh the metrics, and beside them a translation of the new space
-        into the old one, by how well each of them serves the head on the anchors; see
-        Notes.  The model must predict: a classifier with `predict_proba`, or a
-        regressor.
+        The new encoder.  It takes the place of the old one, that is of every step
+        before the one that holds the anchors.  A function becomes a transformer by
+        `sklearn.preprocessing.FunctionTransformer`.
     y : array-like of shape (n_anchors,), default=None
-        Labels or targets of the anchors, with `reweight=True` alone: these are then
-        the evidence, and a small model trained on the new anchors is heard as well.
+        Labels or targets of the anchors, for a `rebase` that takes them.
+    old_anchors : array-like of shape (n_anchors, n_features), default=None
+        For a model that holds no anchors: the same samples as `anchors`, in the space
+        that the model was fitted on.  The model is then used behind translations that
+        are fitted on the two sets.
 
     Returns
     -------
     fitted estimator
-        A new model whose projecting step is rebased and whose later steps are the
-        same fitted objects.  `model` is not changed.  With `encoder`, a Pipeline that
-        starts from raw inputs.  With `reweight=True`, a
-        `skinvariant.pooling.PooledClassifier` or `PooledRegressor` of such models,
-        with its `weights_by_name_`.
+        A new model of the same class and steps; `model` is not changed.  With
+        `encoder` it takes raw samples: where `model` does not start with an encoder
+        itself, it is a Pipeline of the encoder and the stitched model, whose
+        attributes are those of its last step, as ``stitched[-1].weights_``.
 
     Raises
     ------
     TypeError
-        If nothing in `model` can be rebased, `encoder` has no `transform`, or
-        `reweight` asks for predictions that `model` does not make.
+        If nothing in `model` can be rebased, `encoder` has no `transform`, `anchors`
+        or `old_anchors` are raw samples where rows are needed, or `y` is given for a
+        model whose `rebase` takes none.
     ValueError
-        If the number of anchors or labels differs, a label is unknown, or a step
-        before the projecting one would be left behind, since no `encoder` takes its
-        place.
+        If the number of anchors differs, the old encoder inside `model` finds them to
+        be other samples, `encoder` cannot take them, the members of a vote differ in
+        their anchors, or a step before the projecting one would be left behind, since
+        no `encoder` takes its place.
     sklearn.exceptions.NotFittedError
-        If `model` is not fitted.
+        If `model` or `encoder` is not fitted.
 
     Warns
     -----
     UserWarning
-        If 20 or more new anchors resemble each other no more like the old ones than
-        in a random order: `mantel_test` gives p > 0.01 for the first 200 of them.
+        If, of 20 or more anchors, the similarities in the new space correlate with
+        those in the old space no better than in a random order: `mantel_test` gives
+        p > 0.01 for the first 200.
+
+    See Also
+    --------
+    skinvariant.select_anchors : The anchors among the rows of `fit`.
 
     Notes
     -----
-    With `reweight=True` the fitted head is used in several ways, the members of a
-    pool: on the rebased product; where the product is a concatenation, also without
-    each metric, whose columns rest at the anchors' mean; and on the same after a
-    translation of the new rows into the old space, a kernel translation and an
-    orthogonal one (`skinvariant.translation.SpaceTranslator`).  A head on the space as
-    it is stands behind translations alone.  What each member says
-    of the new anchors is compared with what the head says of the old ones, or with `y`.
-    For this no anchor is its own: its comparison with itself is replaced by the mean of
-    the others', and it is translated by a map fitted on others.  The weights are those
-    of `skinvariant.pooling.log_pool_weights`, with alpha=10 where labels are the
-    evidence and 50 where they are not.  Their prior: voters count by the
-    signal-to-noise ratio :math:`c^2 / (1 - c^2)` of their spaces, where c is
-    `skinvariant.comparison.space_agreement`; each translation gets a third of the share
-    of variance that it explains of the old anchors left out; heads on the space as it
-    is count, together, as all others behind the same translation; what is trained on
-    `y` gets 1/4 beside these, whose sum is 1.  All of it is deterministic.
+    Where `model` starts with an encoder and `encoder` replaces it, the raw anchors are
+    checked: the old encoder must give ``anchors_`` again.  A row may be off by rounding
+    and by 1% of the distance between two anchors, since encoders round differently in
+    batches of another size.  There is no check where the old encoder is random, cannot
+    be called any more, or does not take what the new one takes.
 
     Examples
     --------
@@ -135,159 +119,218 @@ def stitch(model, anchors, *, encoder=None, reweight=False, y=None):
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
-    >>> from skinvariant import InvariantAggregator, stitch
+    >>> from skinvariant import InvariantAggregator, select_anchors, stitch
     >>> X, y = load_digits(return_X_y=True)
     >>> aggregator = InvariantAggregator(n_anchors=100, random_state=0)
     >>> model = make_pipeline(aggregator, LogisticRegression(max_iter=500))
     >>> model = model.fit(X[:900], y[:900])
     >>> X_new = X[:, ::-1]
-    >>> stitched = stitch(model, X_new[model[0].anchor_indices_])
+    >>> stitched = stitch(model, select_anchors(model, X_new[:900]))
     >>> round(model.score(X_new[900:], y[900:]), 2)  # not stitched
     0.44
     >>> model.score(X[900:], y[900:]) == stitched.score(X_new[900:], y[900:])
     True
 
-    An encoder that has lost half of the pixels, and bent the others:
+    With an encoder inside the model, the anchors are raw samples:
 
-    >>> X_new = X[:, ::2] ** 0.5
-    >>> anchors = X_new[model[0].anchor_indices_]
-    >>> round(stitch(model, anchors).score(X_new[900:], y[900:]), 2)
-    0.82
-    >>> pool = stitch(model, anchors, reweight=True)
-    >>> round(pool.score(X_new[900:], y[900:]), 2)
-    0.87
+    >>> from sklearn.decomposition import PCA, TruncatedSVD
+    >>> model = make_pipeline(PCA(20), aggregator, LogisticRegression(max_iter=500))
+    >>> model = model.fit(X[:900], y[:900])
+    >>> new = TruncatedSVD(30, random_state=0).fit(X[:900])
+    >>> stitched = stitch(model, select_anchors(model, X[:900]), encoder=new)
+    >>> [name for name, _ in stitched.steps]
+    ['encoder', 'invariantaggregator', 'logisticregression']
+    >>> round(model.score(X[900:], y[900:]), 2)
+    0.94
+    >>> round(stitched.score(X[900:], y[900:]), 2)
+    0.92
+    >>> stitch(model, X[:100], encoder=new)
+    Traceback (most recent call last):
+        ...
+    ValueError: anchors must be the model's own samples, in their order, as \
+select_anchors(model, X) returns them: rows 0, 1, 2,...
     """
     check_is_fitted(model)
-    if y is not None and not reweight:
-        raise ValueError("y is evidence for reweight=True alone; got reweight=False")
     if isinstance(anchors, str):
         raise TypeError(f"anchors must be several samples; got the text {anchors!r}")
-    if encoder is None:
-        _check_nothing_is_left_behind(model, absolute=[] if reweight else None)
+    if encoder is not None and not hasattr(encoder, "transform"):
+        raise TypeError(
+            "encoder must be a fitted transformer (wrap a function in sklearn's "
+            f"FunctionTransformer); got {type(encoder).__name__}"
+        )
+    anchors, old = in_memory(anchors), in_memory(old_anchors)
+    steps = projecting_steps(model)
+    if old is not None:
+        _check_head(model, steps)
+    elif not steps:
+        raise TypeError(
+            "nothing in the model can be rebased: it must be, or have inside, an "
+            "InvariantVotingClassifier, a RelativeProjector or another estimator with "
+            "a rebase method (in a Pipeline before one-vs-rest, bagging and the like, "
+            "not inside).  For any other head pass the anchors in its own space as "
+            f"old_anchors=; got {model!r}"
+        )
     else:
-        if not hasattr(encoder, "transform"):
-            raise TypeError(
-                "encoder must be a fitted transformer (wrap a function in sklearn's "
-                f"FunctionTransformer); got {type(encoder).__name__}"
-            )
-        anchors = encoder.transform(anchors)
-    steps, absolute = [], [] if reweight else None
-    stitched = _replaced(model, _rebase_on(anchors, steps), [], absolute)
-    if stitched is None:
-        raise TypeError(
-            "nothing in the model can be rebased: it must be, or be a Pipeline with, a "
-            f"RelativeProjector, InvariantAggregator or other estimator with a rebase "
-            f"method; got {model!r}"
-        )
-    _doubt(steps, anchors)
-    if reweight:
-        stitched = _reweighted(model, steps, absolute, anchors, y)
-    return stitched if encoder is None else _behind(encoder, stitched)
+        old = getattr(steps[0], "anchors_", None)
+        left_out = _check_walk(model, steps, encoder, y)
+    rows = anchors if encoder is None else _encode(encoder, anchors)
+    targets = {} if y is None else {"y": in_memory(y)}
+    if old_anchors is not None:
+        stitched = _stitch_head(model, rows, old, targets)
+        stitched = stitched if encoder is None else make_pipeline(encoder, stitched)
+    else:
+        if encoder is not None:
+            _check_samples(left_out[0], steps[0], anchors)
+
+        def rebase(step):
+            try:
+                return step.rebase(rows, **targets)
+            except (TypeError, ValueError) as error:
+                _check_rows("anchors", rows, error)
+                raise
+
+        stitched, _ = replace_step(model, rebase, encoder=encoder)
+    _warn_of_other_samples(old, rows)
+    return stitched
 
 
-def _check_nothing_is_left_behind(model, absolute):
-    """Refuse a model that starts with an encoder, which the new rows do not go through.
+def _stitch_head(model, anchors, old_anchors, targets):
+    """Stitch a head that holds no anchors, behind translations."""
+    from skinvariant.voting import stitch_absolute  # loaded by few who stitch
 
-    Before anything is rebased, since anchors may be raw by mistake.
-    """
-    left_behind = []
-    _replaced(model, _itself, left_behind, absolute)
-    if left_behind:
+    _check_rows("anchors", anchors)
+    _check_rows("old_anchors", old_anchors)
+    n_rows = [_matrix(X).shape[0] for X in (anchors, old_anchors)]
+    if n_rows[0] != n_rows[1]:
         raise ValueError(
-            f"the steps {left_behind} before the projecting one belong to the old "
-            "encoder and would be left behind: give the new one as encoder=, and raw "
-            "anchors"
+            "anchors and old_anchors must be the same samples in the same order; got "
+            f"{n_rows[0]} and {n_rows[1]} rows"
         )
+    return stitch_absolute(model, anchors, old_anchors, **targets)
 
 
-def _rebase_on(anchors, steps):
-    """Return what rebases a step, and adds the old one to `steps`."""
-
-    def rebase(step):
-        steps.append(step)
-        return step.rebase(anchors)
-
-    return rebase
-
-
-def _replaced(model, replace, left_behind, absolute=None):
-    """Replace the first projecting step of a model; None where there is none.
-
-    The names of the steps before it are added to `left_behind`, and those steps left
-    out.  The names of voters that have no such step are added to `absolute`; without
-    this list they are refused.
-    """
-    if isinstance(model, FrozenEstimator):  # first: it has all that is inside it
-        inner = _replaced(model.estimator, replace, left_behind, absolute)
-        return None if inner is None else FrozenEstimator(inner)
-    if hasattr(model, "rebase"):
-        return replace(model)
-    if hasattr(model, "best_estimator_"):
-        return _replaced(model.best_estimator_, replace, left_behind, absolute)
-    if _votes(model):
-        return _replaced_votes(model, replace, left_behind, absolute)
-    if not isinstance(model, Pipeline):
-        return None
-    before = []
-    for position, (name, step) in enumerate(model.steps):
-        replaced = _replaced(step, replace, inside := [], absolute)
-        if replaced is None:
-            if step is not None and step != "passthrough":
-                before.append(name)
-            continue
-        left_behind += before + [f"{name}__{inner}" for inner in inside]
-        new = copy.copy(model)
-        new.steps = [(name, replaced), *model.steps[position + 1 :]]
-        return new
-    return None
-
-
-def _votes(model):
-    """Whether a fitted model is a vote of several."""
-    if not hasattr(model, "named_estimators_"):
-        return False  # most are not, and loading the ensembles takes time
-    from sklearn.ensemble import VotingClassifier, VotingRegressor
-
-    return isinstance(model, VotingClassifier | VotingRegressor)
-
-
-def _replaced_votes(model, replace, left_behind, absolute):
-    """Replace the projecting step of each voter; None where none has one."""
-    names = [name for name, voter in model.estimators if voter != "drop"]
-    voters, encoders = [], []
-    for name, voter in zip(names, model.estimators_, strict=True):
-        voters.append(_replaced(voter, replace, inside := []))
-        encoders += [f"{name}__{inner}" for inner in inside]
-    if all(voter is None for voter in voters):
-        return None
-    left_behind += encoders
-    apart = [name for name, voter in zip(names, voters, strict=True) if voter is None]
-    if apart and (absolute is None or encoders):
+def _check_head(model, steps):
+    """Refuse `old_anchors` where the model has its own, or makes no predictions."""
+    if steps:
+        raise ValueError(
+            "old_anchors must be None for a model with anchors of its own: pass these "
+            "in the new space, stitch(model, anchors); the model has a "
+            f"{type(steps[0]).__name__}"
+        )
+    if not (is_classifier(model) or is_regressor(model)):
         raise TypeError(
-            "every voter must have something that can be rebased, or it would stay in "
-            f"the old space; {apart[0]!r} has not.  With reweight=True a voter may do "
-            "without, behind a translation, if no voter has an encoder inside; got "
-            f"{encoders}"
+            "with old_anchors the model must be a fitted classifier or regressor; got "
+            f"{model!r}"
         )
-    if apart:
-        absolute += apart
-    new = copy.copy(model)
-    new.estimators_ = voters
-    new.named_estimators_ = Bunch(**dict(zip(names, voters, strict=True)))
-    return new
 
 
-def _behind(encoder, model):
-    """Make a pipeline of the encoder and the rebased model."""
-    if not isinstance(model, Pipeline):
-        return make_pipeline(encoder, model)
-    names = {name for name, _ in model.steps}
-    name = "encoder"
-    while name in names:
-        name = f"new_{name}"
-    new = copy.copy(model)
-    new.steps = [(name, encoder), *model.steps]
-    return new
+def _check_walk(model, steps, encoder, y):
+    """Refuse what would not arrive at the projecting steps; return those before."""
+    _, left_out = replace_step(model, lambda step: step)
+    names = [name for before in left_out for name, _ in before]
+    if encoder is None and names:
+        raise ValueError(
+            f"the steps {names} before the projecting one belong to the old encoder "
+            "and would be left behind: give the new one as encoder=, and raw anchors"
+        )
+    if y is None:
+        return left_out
+    for step in steps:
+        if "y" not in signature(step.rebase).parameters:
+            raise TypeError(
+                f"y must be None, since {type(step).__name__}.rebase takes no labels "
+                "or targets of the anchors; InvariantVotingClassifier and "
+                "InvariantVotingRegressor take them"
+            )
+    changed = any(hasattr(part, "regressor_") for part in path_to_step(model))
+    if is_classifier(model):
+        changed |= not np.array_equal(model.classes_, steps[0].classes_)
+    if changed:
+        raise TypeError(
+            f"y must be None, since the {type(steps[0]).__name__} inside the model was "
+            "fitted on encoded labels or transformed targets; got a "
+            f"{type(model).__name__}"
+        )
+    return left_out
+
+
+def _encode(encoder, anchors):
+    """Return raw anchors encoded; tell of rows that have been encoded before."""
+    try:
+        return encoder.transform(anchors)
+    except NotFittedError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if not _are_numbers(anchors):
+            raise
+        raise ValueError(
+            "with encoder= the anchors must be raw samples, as the encoder takes them; "
+            f"{type(encoder).__name__}.transform fails on rows of shape "
+            f"{_matrix(anchors).shape}.  If they are encoded already, leave out "
+            "encoder=, and of a model with an encoder inside stitch the steps after it"
+        ) from error
+
+
+def _check_samples(before, step, anchors):
+    """Refuse raw anchors of which the old encoder does not make the model's own."""
+    own = getattr(step, "anchors_", None)
+    if own is None or not before:
+        return
+
+    def encode():
+        X = anchors
+        for _, transformer in before:
+            X = transformer.transform(X)
+        return _matrix(X).astype(np.float64)
+
+    try:
+        found = encode()
+    except Exception:  # whatever keeps an encoder of the past from working
+        return
+    own = _matrix(own)
+    if found.shape != own.shape:
+        return  # rebase tells of another number of anchors
+    own, rounding = own.astype(np.float64), np.finfo(own.dtype).eps
+    one_before = np.roll(np.arange(own.shape[0]), 1)
+    tolerance = _ROUNDINGS * rounding * row_norms(own)
+    tolerance += _ALIKE * np.median(row_norms(own - own[one_before]))
+    differ = ~(row_norms(found - own) <= tolerance)
+    if not differ.any() or (row_norms(encode() - found) > tolerance).any():
+        return  # the same, or by an encoder that is random
+    rows = np.flatnonzero(differ).tolist()
+    named = ", ".join(map(str, rows[:10])) + ", ..." * (len(rows) > 10)
+    raise ValueError(
+        "anchors must be the model's own samples, in their order, as "
+        f"select_anchors(model, X) returns them: rows {named} differ by the encoder "
+        f"inside the model ({len(rows)} of {len(differ)}).  Of samples that the two "
+        "encoders take in different forms, stitch the steps after the encoder, on "
+        "encoded anchors"
+    )
+
+
+def _are_numbers(X):
+    """Whether these are rows of numbers, and not texts or images."""
+    try:
+        check_array(X, accept_sparse=True, ensure_all_finite=False)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _check_rows(name, X, error=None):
+    """Refuse raw samples in the place of rows."""
+    if not _are_numbers(X):
+        raise TypeError(
+            f"{name} must be rows of numbers, of shape (n_anchors, n_features); got "
+            f"raw samples, or other rows, in a {type(X).__name__}.  Pass the new "
+            "encoder as encoder= for raw anchors; old_anchors are always encoded"
+        ) from error
+
+
+def _matrix(X):
+    """Return rows of any library as an array or sparse matrix in memory."""
+    X = to_numpy(in_memory(X))
+    return X.tocsr() if issparse(X) else X
 
 
 # --- are these the same samples in the same order? ----------------------------------
@@ -362,14 +405,15 @@ def mantel_test(X_a, X_b, *, n_permutations=199, random_state=0):
     return float(found), float(reached / (n_permutations + 1))
 
 
-def _doubt(steps, anchors):
-    """Warn if the new anchors hardly resemble the old ones."""
-    old = getattr(steps[0], "anchors_", None)
-    if old is None or old.shape[0] < _FEWEST_TO_DOUBT:
+def _warn_of_other_samples(old, new):
+    """Warn if similarities of the new anchors hardly correlate with the old ones'."""
+    if old is None or _matrix(old).shape[0] < _FEWEST_TO_COMPARE:
         return
-    few = slice(0, _MOST_TO_DOUBT)  # enough to tell, and quick
-    correlation, p_value = mantel_test(_plain(old, few), _plain(anchors, few))
-    if p_value > _DOUBT:
+    X_old, X_new = (_matrix(X)[:_MOST_TO_COMPARE] for X in (old, new))
+    correlation, p_value = mantel_test(
+        *(X.toarray() if issparse(X) else X for X in (X_old, X_new))
+    )
+    if p_value > _SIGNIFICANT:
         warnings.warn(
             "the new anchors do not look like the old ones: the cosines between them "
             f"correlate by {correlation:.2f}, as in {p_value:.0%} of random orders.  "
@@ -377,333 +421,6 @@ def _doubt(steps, anchors):
             UserWarning,
             stacklevel=3,
         )
-
-
-def _plain(anchors, rows=slice(None)):
-    """Return anchors of any library as a dense array."""
-    anchors = to_numpy(in_memory(anchors))[rows]
-    return anchors.toarray() if issparse(anchors) else anchors
-
-
-# --- reweight: evidence from the anchors --------------------------------------------
-
-
-def _reweighted(model, steps, absolute, anchors, y):
-    """Pool all ways to use a model in a new space, weighed by what the anchors tell."""
-    voters = _voters(model)
-    method = _method(voters)
-    _check_steps(steps, absolute, voters)
-    if issparse(anchors):
-        raise TypeError(
-            "reweight=True translates rows, which needs them dense: use X.toarray(), "
-            f"or reweight=False; got {type(anchors).__name__}"
-        )
-    steps = [_unnamed(step) for step in steps]
-    old, new = _plain(steps[0].anchors_), _plain(anchors)
-    ways = _ways(voters, steps, absolute, anchors, old, new, method)
-    members, evidence, prior = (list(column) for column in zip(*ways, strict=True))
-    prior = list(np.array(prior) / np.sum(prior))
-    own = [
-        _say(
-            _unnamed(voter) if name in absolute else _replaced(voter, _apart, []),
-            old,
-            method,
-        )
-        for name, voter in voters
-    ]
-    if y is None:
-        targets = _joint_opinion(own, method)
-    else:
-        targets, y = _targets(y, own[0].shape, voters[0][1], method), np.asarray(y)
-        few = _few_shot(voters[0][1], method)
-        rows = anchors if _named(anchors) else new
-        members.append(("anchors", clone(few).fit(rows, y)))
-        evidence.append(_held_out(few, new, y, method))
-        prior.append(0.25)
-    pool = PooledRegressor if method == "predict" else PooledClassifier
-    alpha = _ALPHA_OPINIONS if y is None else _ALPHA_LABELS
-    return pool(members, prior=prior, alpha=alpha)._fit_weights(evidence, targets)
-
-
-def _ways(voters, steps, absolute, anchors, old, new, method):
-    """Yield the ways to use each head, named, what it says of anchors, and a prior."""
-    translations = _translations(anchors if _named(anchors) else new, old)
-    untranslated = 1 - sum(part for *_, part in translations.values())
-    relative = [(name, voter) for name, voter in voters if name not in absolute]
-    for (name, voter), step, share in zip(
-        relative, steps, _shares(steps, anchors), strict=True
-    ):
-        views = _views(step)
-        for view, keep in views.items():
-            label = "_".join(filter(None, (name, view)))
-
-            def rebase(step, keep=keep):
-                return keep(step.rebase(anchors))
-
-            def rebase_apart(step, keep=keep):
-                return keep(_apart(step.rebase(anchors)))
-
-            def unnamed(step, keep=keep):
-                return keep(_unnamed(step))
-
-            told = _say(_replaced(voter, rebase_apart, []), new, method)
-            part = share / len(views)
-            member = label or "stitched", _replaced(voter, rebase, [])
-            yield member, told, untranslated * part
-            kept = _replaced(voter, unnamed, [])
-            yield from _translated(label, kept, translations, part, method)
-    for name, voter in voters:
-        if name in absolute:
-            part = 1 / len(absolute)
-            yield from _translated(name, _unnamed(voter), translations, part, method)
-
-
-def _translated(label, model, translations, share, method):
-    """Yield a model of the old space behind each translation, as `_ways` does."""
-    for how, (translator, left_out, part) in translations.items():
-        member = f"{label}_{how}".strip("_"), make_pipeline(translator, model)
-        yield member, _say(model, left_out, method), part * share
-
-
-def _translations(new, old):
-    """Fit translations of the anchors; their rows left out, and shares of the prior."""
-    kernel = SpaceTranslator("kernel").fit(new, old)
-    folds = KFold(min(10, len(new)), shuffle=True, random_state=0)
-    orthogonal = SpaceTranslator("orthogonal")
-    left_out = cross_val_predict(orthogonal, new, old, cv=folds)
-    fitted = {
-        "translated_kernel": (kernel, kernel.left_out_),
-        "translated_orthogonal": (orthogonal.fit(new, old), left_out),
-    }
-    return {
-        how: (translator, rows, max(r2_score(old, rows), 0) / 3)
-        for how, (translator, rows) in fitted.items()
-    }
-
-
-def _shares(steps, anchors):
-    """Return by how much each voter counts beforehand: its signal-to-noise ratio."""
-    agreement = [
-        space_agreement(
-            np.asarray(step.transform(step.anchors_)),
-            np.asarray(step.rebase(anchors).transform(anchors)),
-        )
-        for step in steps
-    ]
-    squares = np.square(agreement)
-    ratios = squares / (1 - squares + 1e-3)
-    ratios = ratios if ratios.any() else np.ones(len(steps))
-    return ratios / ratios.sum()
-
-
-def _voters(model):
-    """Return the models that vote, by name; a model alone has no name."""
-    while True:
-        if isinstance(model, FrozenEstimator):
-            model = model.estimator
-        elif hasattr(model, "best_estimator_"):
-            model = model.best_estimator_
-        elif isinstance(model, Pipeline) and _votes(model.steps[-1][1]):
-            model = model.steps[-1][1]  # what is before it is left behind
-        else:
-            break
-    if not _votes(model):
-        return [("", model)]
-    voters = []
-    names = [name for name, voter in model.estimators if voter != "drop"]
-    for name, fitted in zip(names, model.estimators_, strict=True):
-        voter = copy.copy(model)  # of one, so that classes are spelt as the user does
-        voter.estimators, voter.estimators_ = [(name, fitted)], [fitted]
-        voter.weights = None
-        if is_classifier(voter):
-            voter.voting = "soft"
-        voters.append((name, voter))
-    return voters
-
-
-def _method(voters):
-    """Return the method to compare predictions by, or say that there is none."""
-    for name, voter in voters:
-        method = "predict_proba" if is_classifier(voter) else "predict"
-        fitted = getattr(voter, "estimators_", [voter])[0] if name else voter
-        if not (is_classifier(voter) or is_regressor(voter)) or not hasattr(
-            fitted, method
-        ):
-            raise TypeError(
-                "reweight=True compares predictions: the model must be a classifier "
-                f"with predict_proba, or a regressor; got {name or 'model'}={fitted!r}"
-            )
-    return method
-
-
-def _check_steps(steps, absolute, voters):
-    """Refuse projecting steps whose anchors tell too little, or different things."""
-    if len(steps) + len(absolute) != len(voters):
-        raise TypeError(
-            "reweight=True takes a vote as the whole model or as the last step of a "
-            f"Pipeline; got {len(steps)} projecting steps in {voters[0][1]!r}"
-        )
-    for step in steps:
-        if not hasattr(step, "_apart"):
-            raise TypeError(
-                "reweight=True takes the projecting steps of this package; got "
-                f"{step!r}"
-            )
-    old = _plain(steps[0].anchors_)
-    if len(old) < _FEWEST:
-        raise ValueError(
-            f"reweight=True needs {_FEWEST} or more anchors as evidence; got {len(old)}"
-        )
-    if not all(np.array_equal(_plain(step.anchors_), old) for step in steps[1:]):
-        raise ValueError(
-            "all voters must have the same anchors: give each the same indices, or the "
-            "same random_state"
-        )
-
-
-def _apart(step):
-    """Return a fitted step for whose `transform` no anchor is its own."""
-    return _unnamed(step)._apart()
-
-
-def _named(X):
-    """Whether rows have column names."""
-    return hasattr(X, "columns")
-
-
-def _unnamed(model):
-    """Return a fitted model that expects no names of its columns: itself, or a copy.
-
-    What comes from a translation, and anchors that are stored, have none.
-    """
-    inside = model.estimators_ if _votes(model) else [model]
-    if not any(hasattr(each, "feature_names_in_") for each in inside):
-        return model
-    if isinstance(model, FrozenEstimator):
-        return FrozenEstimator(_unnamed(model.estimator))
-    new = copy.copy(model)
-    if isinstance(model, Pipeline):
-        new.steps = [(name, _unnamed(step)) for name, step in model.steps[:1]]
-        new.steps += model.steps[1:]
-    elif _votes(model):
-        new.estimators_ = [_unnamed(voter) for voter in model.estimators_]
-    vars(new).pop("feature_names_in_", None)
-    return new
-
-
-def _say(model, X, method):
-    """Return what a fitted model says of rows, in float64."""
-    return np.asarray(getattr(model, method)(X), dtype=np.float64)
-
-
-def _held_out(estimator, X, y, method):
-    """Return what an estimator says of rows that it has not been fitted on."""
-    said = None
-    for train, test in KFold(5, shuffle=True, random_state=0).split(X):
-        new = _say(clone(estimator).fit(X[train], y[train]), X[test], method)
-        said = np.empty((len(X), *new.shape[1:])) if said is None else said
-        said[test] = new
-    return said
-
-
-def _views(step):
-    """Return the ways to look at a projecting step, by name, as functions of it.
-
-    Of a concatenation also without each metric, its columns at the anchors' mean.
-    """
-    views = {"": _itself}
-    if getattr(step, "aggregation", None) != "concat" or not hasattr(step, "posts_"):
-        return views
-    at = np.asarray(_apart(step).transform(step.anchors_)).mean(axis=0)
-    end = 0
-    for (metric, _), width in zip(step._fitted_pairs(), step._widths, strict=True):
-        start, end = end, end + width
-        kept = np.ones(len(at), dtype=at.dtype)
-        kept[start:end] = 0
-        drop = _dropping({"kept": kept, "at": at * (1 - kept)}, step)
-        views[f"without_{metric.name}"] = functools.partial(_followed, after=drop)
-    return views if len(views) > 2 else {"": views[""]}
-
-
-def _dropping(how, step):
-    """Return what holds columns at a value, in frames where the step makes frames."""
-    drop = FunctionTransformer(
-        _rest, kw_args=how, validate=True, feature_names_out="one-to-one"
-    )
-    example = step.transform(step.anchors_)
-    drop.fit(example)
-    library = type(example).__module__.partition(".")[0]
-    return drop.set_output(transform=library) if _named(example) else drop
-
-
-def _followed(step, after):
-    return make_pipeline(step, after)
-
-
-def _rest(X, kept, at):
-    """Hold the columns that are not kept at a value."""
-    return X * kept + at
-
-
-def _joint_opinion(said, method):
-    """Return mean predictions, or normalised geometric means of probabilities."""
-    if method == "predict":
-        return np.mean(said, axis=0)
-    return softmax(np.mean(np.log(np.maximum(said, _TINY)), axis=0), axis=1)
-
-
-def _targets(y, shape, voter, method):
-    """Return anchors' targets as the head puts them, or say what is wrong with them."""
-    y = np.asarray(y)
-    if method == "predict":
-        if y.shape != shape:
-            raise ValueError(f"y must be targets of shape {shape}; got {y.shape}")
-        return y.astype(np.float64)
-    if y.shape != shape[:1]:
-        raise ValueError(f"y must be one label per anchor, {shape[:1]}; got {y.shape}")
-    classes = voter.classes_
-    if unknown := set(y.tolist()).difference(classes.tolist()):
-        raise ValueError(
-            f"y must hold the model's classes {classes.tolist()}; got {sorted(unknown)}"
-        )
-    return (y[:, None] == classes).astype(np.float64)
-
-
-def _few_shot(voter, method):
-    """Return what is trained on the labelled anchors alone."""
-    if method == "predict":
-        return make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
-    return _FewShotClassifier(voter.classes_)
-
-
-class _FewShotClassifier(ClassifierMixin, BaseEstimator):
-    """A logistic regression on few rows, where some classes may be missing.
-
-    Parameters
-    ----------
-    classes : ndarray of shape (n_classes,)
-        All classes.
-    """
-
-    def __init__(self, classes):
-        self.classes = classes
-
-    def fit(self, X, y):
-        """Fit on the classes that are there."""
-        self.classes_ = self.classes
-        self.present_ = np.isin(self.classes, y)
-        self.model_ = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
-        if self.present_.sum() > 1:
-            self.model_.fit(X, y)
-        return self
-
-    def predict_proba(self, X):
-        """Give the missing classes no probability."""
-        proba = np.zeros((len(X), len(self.classes)))
-        proba[:, self.present_] = (
-            self.model_.predict_proba(X) if self.present_.sum() > 1 else 1
-        )
-        return proba
 
 
 #: The baselines of `cross_stitch`, from the floor to the ceiling.
@@ -1186,7 +903,6 @@ def cross_stitch(
     n_anchors=None,
     n_seeds=5,
     scoring=None,
-    stitch_params=None,
     n_resamples=100,
     random_state=None,
     n_jobs=None,
@@ -1201,12 +917,12 @@ def cross_stitch(
     Parameters
     ----------
     model : estimator
-        A classifier or regressor: a Pipeline that starts with a projecting step, as
-        ``make_pipeline(InvariantAggregator(), LogisticRegression())``, a
-        VotingClassifier or VotingRegressor of such, which all get the same anchors (and
-        of heads on the space as it is, where `stitch_params` has reweight=True), or a
-        head that projects itself, as `skinvariant.heads.InvariantClassifier`.  Clones
-        of it are fitted, so it need not be.
+        A classifier or regressor: an `InvariantVotingClassifier`, or another head that
+        projects itself, as `skinvariant.heads.InvariantClassifier`; a Pipeline that
+        starts with a projecting step, as
+        ``make_pipeline(InvariantAggregator(), LogisticRegression())``; or a
+        VotingClassifier or VotingRegressor of such, which all get the same anchors.
+        Clones of it are fitted, so it need not be.
     spaces : mapping of str to (X_train, X_test)
         Two spaces or more by name, each an array-like of shape
         (n_train, n_features) and one of shape (n_test, n_features).  All correspond:
@@ -1238,8 +954,6 @@ def cross_stitch(
     scoring : str or callable, default=None
         A scorer of scikit-learn; larger is better.  None: "accuracy" of a
         classifier, "r2" of a regressor.
-    stitch_params : mapping of str to object, default=None
-        Further parameters for `stitch`.
     n_resamples : int, default=100
         How often the test rows are resampled for the intervals; 0: never.
     random_state : int, RandomState instance or None, default=None
@@ -1332,7 +1046,6 @@ def cross_stitch(
         counts=_check_counts(n_anchors, n_own, strategy, train[0].shape[0]),
         scorer=scorer,
         rows=_resampled_rows(y_test, labels, n_resamples, random_state),
-        stitch_params=dict(stitch_params or {}),
     )
     everything = _measure(bench, seeds, n_jobs, verbose)
     return StitchingReport(
@@ -1362,7 +1075,6 @@ class _Bench:
     counts: tuple
     scorer: object
     rows: list  # all test rows first, then the resamples
-    stitch_params: dict
 
 
 def _answers_with(name):
@@ -1430,7 +1142,7 @@ def _score_absolute(bench, a):
 
     These are a dict from method and encoder to an array.
     """
-    with threadpool_limits(limits=1):  # whatever n_jobs: the same order of sums
+    with one_thread():  # whatever n_jobs: the same order of sums
         head = clone(bench.head).fit(bench.train[a], bench.y_train)
         scores = {("retrained", a): _score(bench, head, bench.test[a])}
         if "absolute" in bench.baselines:
@@ -1442,7 +1154,7 @@ def _score_absolute(bench, a):
 
 def _score_relative(bench, a, n_anchors, seed, head):
     """Do with one draw of anchors all that has its head in space `a`."""
-    with threadpool_limits(limits=1):
+    with one_thread():
         indices = _draw(bench, a, n_anchors, seed)
         model = _seeded(bench.model, seed).set_params(
             **{f"{path}anchors": indices for path in bench.paths}
@@ -1453,7 +1165,7 @@ def _score_relative(bench, a, n_anchors, seed, head):
             if b == a:
                 continue
             anchors = bench.train[b][indices]
-            stitched = stitch(model, anchors, **bench.stitch_params)
+            stitched = stitch(model, anchors)
             scores["stitched", b] = _score(bench, stitched, X)
             for name in bench.baselines:
                 if name.startswith(_TRANSLATE):
@@ -1616,8 +1328,7 @@ def _check_targets(y, n_train, n_test):
 def _find_projecting_steps(model):
     """Return the paths of the projecting steps' parameters, and all steps after them.
 
-    One step, or of a vote one for each voter that has one; after them come those of
-    the first.
+    One step, or of a vote one for each member; after them come those of the first.
     """
     path, later, step = "", [], model
     while isinstance(step, Pipeline):
@@ -1627,9 +1338,9 @@ def _find_projecting_steps(model):
         step = steps[0][1]
     if not path and hasattr(model, "estimators") and hasattr(model, "weights"):
         found = {
-            name: _find_projecting_steps(voter)
-            for name, voter in model.estimators
-            if voter != "drop" and _replaced(voter, _itself, []) is not None
+            name: _find_projecting_steps(member)
+            for name, member in model.estimators
+            if member != "drop"
         }
         if found:
             paths = [f"{name}__{inner[0]}" for name, (inner, _) in found.items()]
@@ -1643,10 +1354,6 @@ def _find_projecting_steps(model):
             f"itself; got {model!r}"
         )
     return [path], later
-
-
-def _itself(step):
-    return step
 
 
 def _default_head(model, later, X):

@@ -1,25 +1,27 @@
 """Translation: one space mapped into another, fitted on corresponding rows."""
 
+import heapq
+from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
-from scipy.linalg import eigh, pinv, solve
-from scipy.spatial.distance import pdist
+from scipy.linalg import eigh, pinv, qr
+from scipy.linalg.lapack import dormqr
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
-from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.preprocessing import KernelCenterer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._validation import check_choice, check_number, svd
+from skinvariant.metrics import sqeuclidean
 
 __all__ = ["SpaceTranslator"]
 
@@ -28,16 +30,13 @@ _ALPHAS = np.logspace(-7, 1, 17)
 _FLOATS = (np.float64, np.float32)
 
 
-def _with_arrays(step):
-    """Return a step that makes arrays, whatever the global configuration."""
-    return step.set_output(transform="default")
-
-
 def _procrustes_map(X_source, X_target, *, scale=False):
     """Find the map with orthonormal rows or columns that best takes rows to rows.
 
     Of corresponding rows, both centred.  Where the widths differ, this is the
     orthogonal map between the spaces with columns of zeros added to the narrower one.
+    Where the rows do not show every direction of the narrower space, many maps are the
+    best; this is one of them.
 
     Parameters
     ----------
@@ -68,34 +67,65 @@ def _procrustes_map(X_source, X_target, *, scale=False):
     >>> bool(np.allclose(found, [[0, 3], [3, 0]]))
     True
     """
-    left, singular, right = svd(X_source.T @ X_target, full_matrices=False)
-    turn = left @ right
+    units = [_unit(X_source), _unit(X_target)]
+    X_source, X_target = X_source / units[0], X_target / units[1]
+    if len(X_source) > min(X_source.shape[1], X_target.shape[1]):
+        left, singular, right = svd(X_source.T @ X_target, full_matrices=False)
+        turn = left @ right
+    else:
+        turn, singular = _procrustes_of_few(X_source, X_target)
     if not scale:
         return turn
     squares = np.sum((X_source @ turn) ** 2)
-    return turn * (singular.sum() / squares) if squares > 0 else turn
+    factor = singular.sum() / squares if squares > 0 else 1.0
+    return turn * (factor * (units[1] / units[0]))
 
 
-def _leave_one_out_errors(kernel, targets, alphas):
-    """Compute the error of kernel ridge regression for each row, were it left out.
+def _unit(X):
+    """Return a power of two about as large as the largest entry; 1 for zeros."""
+    return float(np.exp2(np.frexp(np.abs(X).max())[1] - 1.0)) if X.any() else 1.0
 
-    The regression has an intercept without penalty, which is fitted without the row
-    as well.  One eigendecomposition serves all penalties.
 
-    Parameters
+def _procrustes_of_few(X_source, X_target):
+    """Find the orthogonal map of rows that are no more than the columns of either side.
+
+    In the bases that reflections (Householder) turn both sides' rows into, all is a
+    matter of a matrix of as many rows.  The directions that no row shows, whose image
+    the rows leave open, go to one another in the order of these bases.
+    """
+    (source, tau), source_rows = qr(X_source.T, mode="raw")
+    (target, target_tau), target_rows = qr(X_target.T, mode="raw")
+    n_samples = len(X_source)
+    left, singular, right = svd(source_rows @ target_rows.T)
+    shown = singular > n_samples * np.finfo(np.float64).eps * singular.max()
+    turn = np.eye(X_source.shape[1], X_target.shape[1])
+    turn[:n_samples, :n_samples] = _completed(left[:, shown], right[shown].T)
+    turn = dormqr("L", "N", source, tau, turn, 64 * turn.shape[1])[0]
+    turn = dormqr("R", "T", target, target_tau, turn, 64 * turn.shape[0])[0]
+    return turn, singular
+
+
+def _completed(left, right):
+    """Return an orthogonal matrix that takes one set of columns into the other."""
+    basis, other = (np.linalg.qr(side, mode="complete").Q for side in (left, right))
+    n_columns = left.shape[1]
+    return left @ right.T + basis[:, n_columns:] @ other[:, n_columns:].T
+
+
+@dataclass(frozen=True)
+class _KernelSpectrum:
+    """Kernel ridge regression of some rows, for any targets and any penalty.
+
+    The regression has an intercept without penalty.  One eigendecomposition of the
+    centred kernel, which `of_kernel` and `of_rows` compute, serves them all.
+
+    Attributes
     ----------
-    kernel : ndarray of shape (n_samples, n_samples)
-        A positive semi-definite kernel of the rows; its centring changes nothing.
-    targets : ndarray of shape (n_samples, n_targets)
-        What to predict.
-    alphas : array-like of shape (n_alphas,)
-        Penalties, greater than 0.
-
-    Returns
-    -------
-    ndarray of shape (n_alphas, n_samples, n_targets)
-        Each target minus what a model fitted on all other rows predicts.  Of a single
-        row, which leaves none, the target minus itself.
+    values : ndarray of shape (n_values,)
+        Eigenvalues of the centred kernel, >= 0.  Those that are missing from the
+        n_samples - 1 which an intercept leaves are 0.
+    vectors : ndarray of shape (n_samples, n_values)
+        The eigenvectors.
 
     References
     ----------
@@ -107,23 +137,217 @@ def _leave_one_out_errors(kernel, targets, alphas):
     Almost no penalty, and each row is predicted by the line through the other two:
 
     >>> import numpy as np
-    >>> from skinvariant.translation import _leave_one_out_errors
-    >>> x, y = np.array([0.0, 1.0, 2.0]), np.array([[0.0], [1.0], [4.0]])
-    >>> _leave_one_out_errors(np.outer(x, x), y, [1e-9]).round(3).tolist()
-    [[[2.0], [-1.0], [2.0]]]
+    >>> from skinvariant.translation import _KernelSpectrum
+    >>> x, y = np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [1.0], [4.0]])
+    >>> _, left_out = _KernelSpectrum.of_rows(x).solve(y, 1e-9)
+    >>> left_out.round(3).tolist()
+    [[-2.0], [2.0], [2.0]]
     """
-    kernel = _with_arrays(KernelCenterer()).fit_transform(kernel)
-    # with the constant vector made the largest, the others are what an intercept
-    # leaves; left in, it would tell each row its own target by the sum of the others
-    values, vectors = eigh(kernel + (1 + np.trace(kernel)) / len(kernel))
-    values, vectors = np.maximum(values[:-1], 0), vectors[:, :-1]
-    coordinates = vectors.T @ targets
-    errors = []
-    for alpha in alphas:
-        dual = (vectors / (values + alpha)) @ coordinates
-        diagonal = (vectors**2) @ (1 / (values + alpha))
-        errors.append(dual / np.where(diagonal > 0, diagonal, 1)[:, np.newaxis])
-    return np.asarray(errors)
+
+    values: np.ndarray
+    vectors: np.ndarray
+
+    @classmethod
+    def of_kernel(cls, kernel):
+        """Decompose a positive semi-definite kernel, centred or not."""
+        means = kernel.mean(axis=0)
+        kernel = kernel - means - (means - means.mean())[:, np.newaxis]
+        # with the constant vector made the largest, the others are what an intercept
+        # leaves; left in, it would show each row its own target by the sum of the rest
+        kernel += (2 * np.trace(kernel) or 1.0) / len(kernel)
+        values, vectors = eigh(kernel, driver="evd", overwrite_a=True)
+        return cls(np.maximum(values[:-1], 0), vectors[:, :-1])
+
+    @classmethod
+    def of_rows(cls, rows):
+        """Decompose the linear kernel of rows, in the smaller of the two ways."""
+        if len(rows) <= rows.shape[1] + 1:
+            return cls.of_kernel(rows @ rows.T)
+        left, singular, _ = svd(rows - rows.mean(axis=0), full_matrices=False)
+        return cls(singular**2, left)
+
+    @property
+    def _unexplained(self):
+        """1.0 where directions of eigenvalue 0 are missing from the vectors, or 0.0."""
+        return float(self.vectors.shape[1] < len(self.vectors) - 1)
+
+    def _weights(self, alphas):
+        """Compute what makes residuals of coordinates, and how far rows fit themselves.
+
+        Returns
+        -------
+        weights : ndarray of shape (n_values, n_alphas)
+            ``vectors @ (weights * (vectors.T @ targets))``, and for `_unexplained`
+            the centred targets, are the residuals of the regression.
+        diagonal : ndarray of shape (n_samples, n_alphas)
+            The derivative of each residual by its own target: residuals over this are
+            the leave-one-out errors.
+        """
+        rest = self._unexplained
+        weights = alphas / (self.values[:, np.newaxis] + alphas) - rest
+        diagonal = self.vectors**2 @ weights + rest * (1 - 1 / len(self.vectors))
+        info = np.finfo(np.float64)
+        return weights, np.maximum(diagonal, info.eps if rest else info.tiny)
+
+    def solve(self, targets, alpha):
+        """Fit the regression, and predict each row from a fit to all others.
+
+        Parameters
+        ----------
+        targets : ndarray of shape (n_samples, n_targets)
+            What to predict.
+        alpha : float
+            The penalty, greater than 0.
+
+        Returns
+        -------
+        dual_coef : ndarray of shape (n_samples, n_targets)
+            The weights of the rows: ``kernel @ dual_coef`` are the predictions, less
+            the mean of the targets, with the kernel of new rows centred by the column
+            means of that of the fitted ones.
+        left_out : ndarray of shape (n_samples, n_targets)
+            What a fit to the other rows, the intercept included, predicts for each
+            row; exactly.  Of a single row, which leaves none, its target.
+        """
+        weights, diagonal = self._weights(np.array([alpha]))
+        centred = targets - targets.mean(axis=0)
+        residuals = self.vectors @ (weights * (self.vectors.T @ centred))
+        if self._unexplained:
+            residuals += centred
+        return residuals / alpha, targets - residuals / diagonal
+
+
+class _Sums:
+    """Sums of squared leave-one-out errors on one kernel, at once or by bounds.
+
+    Parameters
+    ----------
+    spectrum : _KernelSpectrum
+        The kernel.
+    targets : ndarray of shape (n_samples, n_targets)
+        What to predict, centred, of norm 1.
+    alphas : ndarray of shape (n_alphas,)
+        The penalties.
+    """
+
+    def __init__(self, spectrum, targets, alphas):
+        self.vectors, self.targets = spectrum.vectors, targets
+        self.coordinates = self.vectors.T @ targets
+        self.squares = np.sum(self.coordinates**2, axis=1)
+        arrays = self.vectors, self.coordinates, targets
+        self.singles = [array.astype(np.float32) for array in arrays]
+        self.weights, self.diagonals = spectrum._weights(alphas)
+        self.rest = spectrum._unexplained
+
+    def bounds(self, k):
+        """Yield bounds of the sum for penalty k, ever closer, and at last the sum.
+
+        The errors are residuals over the diagonal.  The sum of squared residuals is
+        known from the coordinates, which bounds what they come to.  Groups of rows, of
+        decreasing diagonal, then count with their own residuals, in single precision
+        and give or take what rounding may have changed.
+
+        Yields
+        ------
+        lower, upper : float
+            Bounds; the last two are equal.
+        """
+        peak = self.diagonals[:, k].max()
+        weights, diagonal = self.weights[:, k] / peak, self.diagonals[:, k] / peak
+        rest = self.rest / peak
+        order = np.argsort(-diagonal)
+        total = rest**2 + (weights * (weights + 2 * rest)) @ self.squares
+        doubt = 1e-12 * (total + rest**2)
+        least, most = max(total - doubt, 0.0), total + doubt
+        smallest = diagonal[order[-1]]
+        yield least, most / smallest**2
+
+        length = np.sqrt(weights**2 @ self.squares) + rest
+        slack = (len(weights) + 8) * np.finfo(np.float32).eps / 2 * length + 1e-30
+        vectors, coordinates, targets = self.singles
+        lower = upper = 0.0
+        for rows in np.array_split(order, min(8, 1 + len(order) // 50)):
+            residuals = (vectors[rows] * weights.astype(np.float32)) @ coordinates
+            if rest:
+                residuals += targets[rows] * np.float32(rest)
+            norms = np.linalg.norm(residuals.astype(np.float64), axis=1)
+            low, high = np.maximum(norms - slack, 0), norms + slack
+            lower += np.sum((low / diagonal[rows]) ** 2)
+            upper += np.sum((high / diagonal[rows]) ** 2)
+            least, most = least - high @ high, most - low @ low
+            if rows[-1] == order[-1]:
+                yield lower, upper
+            else:
+                unseen = max(least, 0.0) / diagonal[rows[-1]] ** 2
+                yield lower + unseen, upper + most / smallest**2
+
+        residuals = self.vectors @ (weights[:, np.newaxis] * self.coordinates)
+        residuals += rest * self.targets
+        error = np.sum((residuals / diagonal[:, np.newaxis]) ** 2)
+        yield error, error
+
+
+def _choose_by_leaving_out(spectra, alphas, targets):
+    """Choose kernel and penalty by the sum of squared leave-one-out errors, exactly.
+
+    The choice with the smallest known bound of its sum is always looked at next, until
+    no other can be smaller: few are computed in full.
+
+    Parameters
+    ----------
+    spectra : list of _KernelSpectrum
+        Kernels of the same rows.
+    alphas : list of ndarray of shape (n_alphas,)
+        Of each kernel, the penalties to choose among, greater than 0.
+    targets : ndarray of shape (n_samples, n_targets)
+        What to predict.
+
+    Returns
+    -------
+    index : int
+        Position of the chosen kernel.
+    alpha : float
+        The chosen penalty.
+
+    Examples
+    --------
+    A line is best left without penalty:
+
+    >>> import numpy as np
+    >>> from skinvariant.translation import _choose_by_leaving_out, _KernelSpectrum
+    >>> x = np.arange(6.0)[:, np.newaxis]
+    >>> spectra = [_KernelSpectrum.of_rows(x)]
+    >>> index, alpha = _choose_by_leaving_out(spectra, [np.array([0.1, 1e-5])], 2 * x)
+    >>> index, float(alpha)
+    (0, 1e-05)
+    """
+    targets = targets - targets.mean(axis=0)
+    if targets.shape[1] > len(targets):  # turned, which changes no sum of squares
+        targets = np.linalg.qr(targets.T, mode="r").T
+    targets = targets / (np.linalg.norm(targets) or 1.0)
+    choices, bounds = [], []
+    for i, (spectrum, penalties) in enumerate(zip(spectra, alphas, strict=True)):
+        sums = _Sums(spectrum, targets, penalties)
+        choices += [(i, alpha) for alpha in penalties]
+        bounds += [sums.bounds(k) for k in range(len(penalties))]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        queue = [(next(bound)[0], k) for k, bound in enumerate(bounds)]
+        heapq.heapify(queue)
+        while True:
+            _, k = heapq.heappop(queue)
+            lower, upper = next(bounds[k], (None, -np.inf))
+            if not queue or (upper, k) <= queue[0]:
+                return choices[k]
+            heapq.heappush(queue, (lower, k))
+
+
+def _standardization(X):
+    """Return mean and scale of each column, as StandardScaler, at any magnitude."""
+    peaks = np.abs(X).max(axis=0)
+    ordinary = (peaks == 0) | ((peaks > 1e-100) & (peaks < 1e100))
+    units = np.where(ordinary, 1.0, np.exp2(np.frexp(peaks)[1] - 1.0))
+    scaler = StandardScaler().fit(X / units)
+    return scaler.mean_ * units, scaler.scale_ * units
 
 
 def _has_inverse(translator):
@@ -184,7 +408,7 @@ class SpaceTranslator(
     dual_coef_ : ndarray of shape (n_samples, n_features_out)
         The weights of the fitted rows.  Of "kernel".
     left_out_ : ndarray of shape (n_samples, n_features_out)
-        Each fitted row as it is translated from all others.  Of "kernel".
+        Each fitted row as it is translated from all others.  Of "ridge" and "kernel".
     n_features_in_ : int
         Width of the source space.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -307,9 +531,9 @@ class SpaceTranslator(
         X = validate_data(self, X, dtype=_FLOATS, reset=False)
         if hasattr(self, "coef_"):
             return X @ self.coef_.T.astype(X.dtype) + self.intercept_.astype(X.dtype)
-        rows = self._scaler.transform(X)
-        kernel = rbf_kernel(rows, self._rows, gamma=self.gamma_)
-        kernel = self._centerer.transform(kernel)
+        rows = (X - self._mean) / self._scale
+        kernel = np.exp(-self.gamma_ * sqeuclidean(rows, self._rows))
+        kernel -= self._kernel_means
         return (kernel @ self.dual_coef_ + self.intercept_).astype(X.dtype, copy=False)
 
     @available_if(_has_inverse)
@@ -380,40 +604,37 @@ class SpaceTranslator(
         self._origin = X.mean(axis=0) if affine else np.zeros(X.shape[1])
 
     def _fit_ridge(self, X, y):
-        source = _with_arrays(StandardScaler()).fit(X)
-        target = _with_arrays(StandardScaler()).fit(y)
-        rows = source.transform(X)
+        (mean, scale), (target_mean, target_scale) = map(_standardization, (X, y))
+        rows, targets = (X - mean) / scale, (y - target_mean) / target_scale
+        spectrum = _KernelSpectrum.of_rows(rows)
         alphas = self._penalties(np.sum(rows**2))
-        with np.errstate(invalid="ignore"):  # of a single row any penalty will do
-            regression = RidgeCV(alphas).fit(rows, target.transform(y))
-        self.alpha_ = regression.alpha_
-        coef = regression.coef_.reshape(y.shape[1], -1)
-        self.coef_ = coef * target.scale_[:, np.newaxis] / source.scale_
-        self.intercept_ = target.mean_ - self.coef_ @ source.mean_
+        _, self.alpha_ = _choose_by_leaving_out([spectrum], [alphas], targets)
+        dual_coef, left_out = spectrum.solve(targets, self.alpha_)
+        self.coef_ = (dual_coef.T @ rows) * (target_scale[:, np.newaxis] / scale)
+        self.intercept_ = target_mean - self.coef_ @ mean
+        self.left_out_ = left_out * target_scale + target_mean
 
     def _fit_kernel(self, X, y):
-        self._scaler = _with_arrays(StandardScaler()).fit(X)
-        target = _with_arrays(StandardScaler()).fit(y)
-        self._rows, y = self._scaler.transform(X), target.transform(y)
-        distances = pdist(self._rows, "sqeuclidean")
-        median = np.median(distances) if distances.size else 0.0
-        best = np.inf
-        for gamma in _positive("gammas", self.gammas) / (median or 1.0):
-            kernel = rbf_kernel(self._rows, gamma=gamma)
-            centerer = _with_arrays(KernelCenterer()).fit(kernel)
-            centred = centerer.transform(kernel)
-            alphas = self._penalties(np.trace(centred))
-            errors = _leave_one_out_errors(centred, y, alphas)
-            squares = np.sum(errors**2, axis=(1, 2))
-            if squares.min() < best:
-                best = squares.min()
-                self.gamma_, self.alpha_ = gamma, alphas[squares.argmin()]
-                self._centerer, chosen = centerer, centred
-                left_out = y - errors[squares.argmin()]
-        ridge = np.diag(np.full(len(y), self.alpha_))
-        self.dual_coef_ = solve(chosen + ridge, y, assume_a="pos") * target.scale_
-        self.intercept_ = target.mean_
-        self.left_out_ = target.inverse_transform(left_out)
+        self._mean, self._scale = _standardization(X)
+        target_mean, target_scale = _standardization(y)
+        self._rows = (X - self._mean) / self._scale
+        targets = (y - target_mean) / target_scale
+        squares = sqeuclidean(self._rows, self._rows)
+        apart = squares[np.tri(len(X), k=-1, dtype=bool)]
+        median = np.median(apart) if apart.size else 0.0
+        gammas = _positive("gammas", self.gammas) / (median or 1.0)
+        spectra, alphas = [], []
+        for gamma in gammas:
+            kernel = np.exp(-gamma * squares)
+            spectra.append(_KernelSpectrum.of_kernel(kernel))
+            alphas.append(self._penalties(np.trace(kernel) - len(X) * kernel.mean()))
+        index, self.alpha_ = _choose_by_leaving_out(spectra, alphas, targets)
+        dual_coef, left_out = spectra[index].solve(targets, self.alpha_)
+        self.gamma_ = gammas[index]
+        self._kernel_means = np.exp(-self.gamma_ * squares).mean(axis=0)
+        self.dual_coef_ = dual_coef * target_scale
+        self.intercept_ = target_mean
+        self.left_out_ = left_out * target_scale + target_mean
 
     def _penalties(self, total):
         """Return the penalties to choose among, absolute."""

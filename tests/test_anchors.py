@@ -7,9 +7,11 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 
+from skinvariant import InvariantAggregator, RelativeProjector
 from skinvariant.anchors import (
     STRATEGIES,
     all_anchors,
@@ -17,6 +19,7 @@ from skinvariant.anchors import (
     farthest_anchors,
     kmeans_anchors,
     random_anchors,
+    select_anchors,
     stratified_anchors,
 )
 
@@ -427,3 +430,118 @@ def test_anchors_of_no_kind(value):
     """What is neither strategy nor indices nor callable is repeated in the error."""
     with pytest.raises((TypeError, ValueError), match=re.escape(f"got {value!r}")):
         choose_anchors(value, np.zeros((5, 2)))
+
+
+# --- select_anchors ---------------------------------------------------------------
+
+SELECTED = {
+    "numpy": np.asarray,
+    "images": lambda X: np.asarray(X).reshape(N_SAMPLES, 2, 2),
+    "list": lambda X: X.tolist(),
+    "tuple": lambda X: tuple(X.tolist()),
+    "texts": lambda X: [f"row {row}" for row in X],
+    "scipy.sparse.csr_array": None,
+    "scipy.sparse.csc_array": None,
+    "scipy.sparse.coo_array": None,
+    "scipy.sparse.csr_matrix": None,
+    "pandas.DataFrame": None,
+    "pandas.Series": lambda make: lambda X: make(list(X)),
+    "polars.DataFrame": None,
+    "polars.Series": None,
+    "dask.array.from_array": None,
+    "torch.asarray": None,
+    "array_api_strict.asarray": None,
+}
+
+
+def make_container(name):
+    """Return what makes a container, if its library is installed."""
+    how = SELECTED[name]
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        return how
+    make = getattr(pytest.importorskip(module), attribute)
+    return make if how is None else how(make)
+
+
+def as_list(rows):
+    """Return the values of a container as nested lists."""
+    rows = rows.toarray() if hasattr(rows, "toarray") else rows
+    rows = rows.to_numpy() if hasattr(rows, "to_numpy") else rows
+    return rows if isinstance(rows, list) else np.asarray(rows).tolist()
+
+
+@pytest.mark.parametrize("name", SELECTED)
+def test_anchors_are_selected_by_position(name):
+    """From any container, a container of the same kind."""
+    X, _ = labelled_space()
+    projector = RelativeProjector(7, random_state=0).fit(X)
+    container = make_container(name)(X)
+    anchors = select_anchors(projector, container)
+    changed = {"tuple": list, "scipy.sparse.coo_array": csr_array}
+    changed["dask.array.from_array"] = np.ndarray
+    assert type(anchors) is changed.get(name, type(container))
+    rows = as_list(container.compute() if "dask" in name else container)
+    assert as_list(anchors) == [rows[i] for i in projector.anchor_indices_]
+
+
+def test_labels_of_an_index_do_not_count():
+    """A frame in another order of labels, with some twice; the labels are kept."""
+    pandas = pytest.importorskip("pandas")
+    X, _ = labelled_space()
+    index = np.arange(N_SAMPLES)[::-1] // 2
+    frame = pandas.DataFrame(X, index=index)
+    projector = RelativeProjector(7, random_state=0).fit(frame)
+    anchors = select_anchors(projector, frame)
+    assert_array_equal(anchors, projector.anchors_)
+    assert_array_equal(anchors.index, index[projector.anchor_indices_])
+    series = pandas.Series([f"text {i}" for i in range(N_SAMPLES)], index=index)
+    expected = [f"text {i}" for i in projector.anchor_indices_]
+    assert select_anchors(projector, series).tolist() == expected
+
+
+@pytest.mark.parametrize("rows", [np.asarray, csr_array, "dask.array.from_array"])
+def test_the_number_of_fitted_samples_is_known(rows):
+    """That of the fit, whatever is rebased later."""
+    X, y = labelled_space()
+    if isinstance(rows, str):
+        rows = make_container(rows)
+    for step in (
+        RelativeProjector(7, random_state=0),
+        InvariantAggregator(7, metrics=("cosine",), random_state=0),
+    ):
+        step.fit(rows(X), y)
+        assert step.n_samples_fit_ == N_SAMPLES
+        assert isinstance(step.n_samples_fit_, int)
+        again = step.rebase(X[:7, :2])
+        assert again.n_samples_fit_ == N_SAMPLES
+        assert len(select_anchors(again, range(N_SAMPLES))) == 7
+        with pytest.raises(ValueError, match=r"the 60 samples .* fitted on; got 59"):
+            select_anchors(again, X[1:])
+
+
+def test_anchors_of_a_neural_head():
+    """As of its aggregation."""
+    heads = pytest.importorskip("skinvariant.heads")
+    X, y = labelled_space()
+    head = heads.InvariantClassifier(7, max_epochs=1, random_state=0).fit(X, y)
+    assert head.n_samples_fit_ == N_SAMPLES
+    assert_array_equal(select_anchors(head, X), X[head.anchor_indices_])
+
+
+@pytest.mark.parametrize("X", ["text", b"text", {0: 1}, {1, 2}, np.array(1), None])
+def test_what_holds_no_samples_in_an_order(X):
+    """The error says what does."""
+    projector = RelativeProjector(7, random_state=0).fit(labelled_space()[0])
+    with pytest.raises(TypeError, match=r"X must be an array, data frame, .*; got"):
+        select_anchors(projector, X)
+
+
+def test_models_without_chosen_anchors():
+    """Not fitted, without anchors, or with others than rows of the fit."""
+    X, y = labelled_space()
+    with pytest.raises(NotFittedError):
+        select_anchors(RelativeProjector(7), X)
+    head = LogisticRegression(max_iter=1000).fit(X, y)
+    with pytest.raises(TypeError, match=r"with anchor_indices_; got LogisticReg"):
+        select_anchors(head, X)

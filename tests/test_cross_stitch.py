@@ -332,24 +332,14 @@ def test_a_vote_of_one_head_per_metric(data):
     assert report.matrix("anchors")[0, 1] == few.score(spaces["b"][1], y_test)
 
 
-def test_a_vote_with_a_head_on_the_space_as_it_is(data):
-    """It needs no anchors of its own; without reweight it is refused."""
-    spaces, (y_train, y_test) = data
-    indices = np.arange(0, 60, 3)
-    relative = make_pipeline(RelativeProjector(anchors=indices), LogisticRegression())
-    voters = [("absolute", LogisticRegression(max_iter=5000)), ("cosine", relative)]
-    vote = VotingClassifier(voters, voting="soft")
-    params = {"stitch_params": {"reweight": True}, **CHEAP}
-    report = cross_stitch(vote, spaces, (y_train, y_test), baselines=[], **params)
-    own = clone(vote).fit(spaces["a"][0], y_train)
-    pool = stitch(own, spaces["b"][0][indices], reweight=True)
-    expected = pool.score(spaces["b"][1], y_test)
-    assert report.matrix("stitched")[0, 1] == expected
-    with pytest.raises(TypeError, match="'absolute' has not"):
-        cross_stitch(vote, spaces, (y_train, y_test), baselines=[], **CHEAP)
-    vote.set_params(cosine="drop")
-    with pytest.raises(TypeError, match="model must be a classifier or regressor"):
-        cross_stitch(vote, spaces, (y_train, y_test), baselines=[], **params)
+def test_a_vote_with_a_head_on_the_space_itself(data):
+    """It holds no anchors, so it could not be stitched."""
+    spaces, y = data
+    relative = make_pipeline(RelativeProjector(20), LogisticRegression())
+    voters = [("cosine", relative), ("absolute", LogisticRegression())]
+    for members in (voters, voters[::-1], voters[1:]):
+        with pytest.raises(TypeError, match=r"must be a classifier or reg.*got Logist"):
+            cross_stitch(VotingClassifier(members), spaces, y, **CHEAP)
 
 
 def test_a_head_that_projects_itself(data):
@@ -377,21 +367,6 @@ def test_a_regressor_that_projects_itself_has_a_ridge_head(data):
     ridge.fit(spaces["b"][0], y[0])
     expected = ridge.score(spaces["b"][1], y[1])
     assert_allclose(report.matrix("retrained")[0, 1], expected)
-
-
-def test_stitch_params_are_passed_on(data, monkeypatch):
-    """What stitch learns later can be asked for here."""
-    spaces, y = data
-    seen = []
-
-    def spy(model, anchors, **params):
-        seen.append(params)
-        return stitch(model, anchors)
-
-    monkeypatch.setattr(stitching, "stitch", spy)
-    params = {"reweight": True}
-    cross_stitch(linear(), spaces, y, stitch_params=params, baselines=[], **CHEAP)
-    assert seen == [params] * 12
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
 
 from skinvariant import InvariantAggregator, RelativeProjector, stitch
 from skinvariant.metrics import METRICS
@@ -215,18 +216,30 @@ def test_heads_come_back_and_go_on(kind, tmp_path):
 
 
 def test_another_process_reads_it(tmp_path):
-    """What is needed is in the file."""
+    """What is needed is in the file.
+
+    However many threads BLAS has here and there: the relative space is the same to the
+    bit.  The head's own product is scikit-learn's, whose sums are in another order under
+    another number of threads, so that probabilities are the same within rounding.
+    """
     model, path = pipeline(), tmp_path / "model.skops"
     save(model, path)
     code = (
         "import sys, numpy as np; from sklearn.datasets import load_digits;"
         "from skinvariant.persistence import load;"
         "model = load(sys.argv[1]); X, _ = load_digits(return_X_y=True);"
-        "np.save(sys.argv[2], model.predict_proba(X))"
+        "np.savez(sys.argv[2], relative=model[:-1].transform(X),"
+        " probabilities=model.predict_proba(X))"
     )
-    command = [sys.executable, "-c", code, path, tmp_path / "said.npy"]
-    subprocess.run(command, check=True)
-    assert np.array_equal(np.load(tmp_path / "said.npy"), model.predict_proba(X))
+    command = [sys.executable, "-c", code, path, tmp_path / "outputs.npz"]
+    for limit in (1, 2):
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": str(limit)}
+        subprocess.run(command, check=True, env=environment)
+        outputs = np.load(tmp_path / "outputs.npz")
+        with threadpool_limits(3 - limit, user_api="blas"):
+            assert np.array_equal(outputs["relative"], model[:-1].transform(X))
+            probabilities = model.predict_proba(X)
+        assert np.allclose(outputs["probabilities"], probabilities, rtol=0, atol=1e-12)
 
 
 def test_a_file_replaces_another_whole(tmp_path, monkeypatch):

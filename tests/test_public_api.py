@@ -66,7 +66,12 @@ def test_what_is_public_is_listed_and_what_is_listed_exists(name):
 
 def test_the_package_lists_its_names_and_nothing_else():
     """All names, importable from the top, and no others."""
-    assert skinvariant.__all__ == ["InvariantAggregator", "RelativeProjector", "stitch"]
+    assert skinvariant.__all__ == [
+        "InvariantAggregator",
+        "RelativeProjector",
+        "select_anchors",
+        "stitch",
+    ]
     listed = {
         name
         for name, value in vars(skinvariant).items()

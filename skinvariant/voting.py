@@ -1,0 +1,984 @@
+"""The recommended model: one head for each metric, one on the space itself, pooled."""
+
+import copy
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+from sklearn import get_config
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    RegressorMixin,
+    clone,
+    is_classifier,
+    is_regressor,
+)
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import LabelEncoder, StandardScaler
+from sklearn.utils import Bunch, check_array, check_random_state
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import (
+    check_is_fitted,
+    column_or_1d,
+    has_fit_parameter,
+    validate_data,
+)
+
+from skinvariant._aggregator import InvariantAggregator
+from skinvariant._dask import in_memory
+from skinvariant.pooling import linear_pool_weights, log_pool_weights, smoothed_log
+from skinvariant.translation import SpaceTranslator
+
+__all__ = ["InvariantVotingClassifier", "InvariantVotingRegressor", "pool_translations"]
+
+METRICS = ("cosine", "euclidean", "manhattan", "chebyshev", "change_of_basis")
+# Without a penalty, coordinates in the frame of few anchors are mostly noise
+_METRIC_PARAMS = {"change_of_basis": {"alpha": 0.1}}
+_MEMBERS = ("absolute", "kernel", "orthogonal", "few_shot")
+
+# Strength of the prior: the head's own predictions are weaker evidence than labels
+_ALPHA, _ALPHA_LABELS = 50.0, 10.0
+_FEW_SHOT_PRIOR = 0.25
+_LEAST_PROBABILITY = 1e-6
+_FLOOR = 1e-2
+
+
+# --- mathematics --------------------------------------------------------------------
+
+
+def log_odds(proba):
+    """Return log-probabilities minus their mean over the classes.
+
+    Of a linear classifier these are its decision values, centred.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n_samples, n_classes)
+        Probabilities; those below 1e-6 count as 1e-6.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+        The centred log-probabilities, in float64.
+
+    Examples
+    --------
+    >>> from skinvariant.voting import log_odds
+    >>> log_odds([[0.8, 0.2]]).round(2).tolist()
+    [[0.69, -0.69]]
+    """
+    logs = np.log(np.maximum(np.asarray(proba, dtype=np.float64), _LEAST_PROBABILITY))
+    return logs - logs.mean(axis=1, keepdims=True)
+
+
+def decision_agreement(values, others):
+    """Return how far two sets of decision values agree: their correlation.
+
+    Parameters
+    ----------
+    values, others : ndarray of shape (n_samples, n_outputs)
+        Decision values for the same rows; each column is centred first.
+
+    Returns
+    -------
+    float
+        In [0, 1]; negative correlations, and values that do not vary, count as 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.voting import decision_agreement
+    >>> values = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 8.0]])
+    >>> round(decision_agreement(values, 2 * values + 1), 6)
+    1.0
+    >>> decision_agreement(values, -values)
+    0.0
+    """
+    values, others = (x - np.mean(x, axis=0) for x in (values, others))
+    norms = np.linalg.norm(values) * np.linalg.norm(others)
+    if norms == 0 or not np.isfinite(norms):
+        return 0.0
+    return float(np.clip(np.vdot(values, others) / norms, 0, 1))
+
+
+def signal_to_noise(agreements):
+    r"""Return prior weights from correlations: their signal-to-noise ratios.
+
+    A member whose values correlate by c with those that it should have carries signal
+    and noise of variances in the ratio :math:`c^2 / (1 - c^2)`, which is how much it
+    counts in the best unbiased mean of independent members.
+
+    Parameters
+    ----------
+    agreements : sequence of float
+        Correlations in [0, 1].
+
+    Returns
+    -------
+    ndarray of shape (n_members,)
+        Weights of sum 1; equal ones where no member agrees.
+
+    Examples
+    --------
+    >>> from skinvariant.voting import signal_to_noise
+    >>> signal_to_noise([0.9, 0.5, 0.0]).round(2).tolist()
+    [0.92, 0.08, 0.0]
+    """
+    squares = np.square(agreements)
+    ratios = squares / (1 - squares + _FLOOR)
+    return (
+        ratios / ratios.sum() if ratios.any() else np.full(len(ratios), 1 / len(ratios))
+    )
+
+
+# --- members ------------------------------------------------------------------------
+
+
+def _fit_member(estimator, X, y, fit_params):
+    return estimator.fit(X, y, **fit_params)
+
+
+def _softmax_head(n_classes):
+    """Return a logistic regression whose inputs are the decision values of classes."""
+    head = LogisticRegression()
+    head.classes_ = np.arange(n_classes)
+    head.coef_ = np.eye(n_classes) if n_classes > 2 else np.array([[-1.0, 1.0]])
+    head.intercept_ = np.zeros(len(head.coef_))
+    head.n_features_in_ = n_classes
+    head.n_iter_ = np.zeros(1, dtype=np.int32)
+    return head
+
+
+def _with_missing_classes(head, n_classes):
+    """Return a linear classifier of all classes, of which some were not in its rows."""
+    coef, intercept = head.coef_, head.intercept_
+    if len(head.classes_) == n_classes:
+        return head
+    if len(coef) == 1:
+        coef, intercept = np.vstack([-coef, coef]) / 2, np.r_[-intercept, intercept] / 2
+    wide = copy.copy(head)
+    wide.classes_ = np.arange(n_classes)
+    wide.coef_ = np.zeros((n_classes, coef.shape[1]))
+    wide.intercept_ = np.full(n_classes, -1e3)  # a probability of 0
+    wide.coef_[head.classes_], wide.intercept_[head.classes_] = coef, intercept
+    return wide
+
+
+# --- estimators ---------------------------------------------------------------------
+
+
+class _InvariantVoting(BaseEstimator):
+    """What the classifier and the regressor share.
+
+    Subclasses say how targets are encoded, what a member's outputs and decision values
+    are, and how outputs are pooled (`_encode`, `_outputs`, `_values`, `_pool`,
+    `_pool_weights`), and which head is fitted where none is given.
+    """
+
+    _doc_link_module = "skinvariant"
+    _doc_link_template = (
+        "https://skinvariant.readthedocs.io/en/stable/generated/"
+        "skinvariant.{estimator_name}.html"
+    )
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_anchors=300,
+        metrics=METRICS,
+        metric_params=None,
+        anchors="random",
+        pre=None,
+        post="standardize",
+        absolute=True,
+        random_state=None,
+        n_jobs=None,
+    ):
+        self.estimator = estimator
+        self.n_anchors = n_anchors
+        self.metrics = metrics
+        self.metric_params = metric_params
+        self.anchors = anchors
+        self.pre = pre
+        self.post = post
+        self.absolute = absolute
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y, **fit_params):
+        """Draw the anchors and fit one head for each member.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The old encoder's space.
+        y : array-like of shape (n_samples,) or, for the regressor, (n_samples, \
+                n_outputs)
+            Labels or targets.
+        **fit_params : dict
+            `sample_weight` for the members; with metadata routing enabled, whatever
+            `estimator` requests.
+
+        Returns
+        -------
+        object
+            The fitted estimator itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the input is not as documented.
+        """
+        X, y = validate_data(
+            self, X, y, dtype="numeric", multi_output=True, y_numeric=self._y_numeric
+        )
+        y = self._encode(y)
+        estimator = self._head()
+        fit_params = self._routed(estimator, fit_params)
+        aggregator = self._make_aggregator()
+        compared = aggregator._fit(X, y)
+        relative = dict(self._by_metric(aggregator, aggregator.transform(X)))
+        if reserved := set(relative).intersection(_MEMBERS):
+            raise ValueError(
+                f"the names of metrics must not be those of members, {_MEMBERS}; got "
+                f"{sorted(reserved)}"
+            )
+        rows = list(relative.values())
+        if self.absolute:
+            scaler = StandardScaler().set_output(transform="default").fit(X)
+            rows.append(scaler.transform(X))
+        heads = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_member)(clone(estimator), x, y, fit_params) for x in rows
+        )
+        members = dict(zip(relative, heads, strict=False))
+        if self.absolute:
+            members["absolute"] = make_pipeline(scaler, heads[-1])
+        self._set_own(members, aggregator, aggregator.anchors_)
+        left_out = aggregator._leave_one_out(compared)
+        self._own_outputs = {
+            name: self._outputs(members[name], columns)
+            for name, columns in self._by_metric(aggregator, left_out)
+        }
+        if self.absolute:
+            self._own_outputs["absolute"] = self._outputs(
+                members["absolute"], aggregator.anchors_
+            )
+        return self
+
+    def _set_own(self, members, aggregator, anchors):
+        """Store the members that vote in the space of `fit`, and their weights."""
+        self.aggregator_ = aggregator
+        self.anchors_ = anchors
+        self.named_estimators_ = Bunch(**members)
+        n_relative = len(members) - ("absolute" in members)
+        share = 1 - 0.5 * ("absolute" in members) if n_relative else 0.0
+        self.weights_ = dict.fromkeys(members, share / max(n_relative, 1))
+        if "absolute" in members:
+            self.weights_["absolute"] = 1 - share
+        self.agreement_ = dict.fromkeys(members, 1.0)
+        self._own = None
+
+    def rebase(self, anchors, y=None):
+        """Put another space's parallel anchors under this fitted estimator.
+
+        Nothing is trained on anything but the anchors.
+
+        Parameters
+        ----------
+        anchors : array-like of shape (n_anchors, n_features_new)
+            The same samples as `anchors_`, in the same order, as the new encoder has
+            them.  Any width.
+        y : array-like of shape (n_anchors,) or (n_anchors, n_outputs), default=None
+            Labels or targets of the anchors.  They replace the model's own predictions
+            as evidence for the weights, and train a few-shot head, one more member.
+
+        Returns
+        -------
+        object
+            A new fitted estimator of the same class.  This one is not changed.
+
+        Raises
+        ------
+        ValueError
+            If the number of anchors or targets differs, there are fewer than 2
+            anchors, or a label is not one of `classes_`.
+        """
+        check_is_fitted(self)
+        own = self if self._own is None else self._own
+        new = copy.copy(own)
+        rows = validate_data(new, in_memory(anchors), dtype="numeric", reset=True)
+        n_anchors = len(own.anchors_)
+        if len(rows) != n_anchors or n_anchors < 2:
+            raise ValueError(
+                f"{type(self).__name__}.rebase needs the same anchors in the new "
+                f"space, 2 or more: {n_anchors} rows, in the same order; got "
+                f"{len(rows)}"
+            )
+        given = None if y is None else own._encode_anchors(y)
+        members, outputs, references = {}, {}, {}
+        if own.aggregator_ is not None:
+            new.aggregator_, compared = own.aggregator_._rebase(rows)
+            left_out = new.aggregator_._leave_one_out(compared)
+            for name, columns in own._by_metric(new.aggregator_, left_out):
+                members[name] = own.named_estimators_[name]
+                outputs[name] = own._outputs(members[name], columns)
+                references[name] = own._own_outputs[name]
+        if "absolute" in own.named_estimators_:
+            for name, member, output in own._translated(rows):
+                members[name], outputs[name] = member, output
+                references[name] = own._own_outputs["absolute"]
+        new.agreement_ = {
+            name: decision_agreement(
+                own._values(outputs[name]), own._values(references[name])
+            )
+            for name in members
+        }
+        prior = signal_to_noise(list(new.agreement_.values()))
+        targets, alpha = own._pooled_own(), _ALPHA
+        if y is not None:
+            targets, alpha = own._indicators(given), _ALPHA_LABELS
+            if few_shot := own._few_shot(rows, given):
+                members["few_shot"], outputs["few_shot"] = few_shot
+                prior = np.append(prior, _FEW_SHOT_PRIOR)
+        new.anchors_ = rows if own.aggregator_ is None else new.aggregator_.anchors_
+        new._set_weights(members, outputs, targets, prior, alpha)
+        new._own = own
+        return new
+
+    def _translated(self, new):
+        """Yield the members behind translations, and their left-out outputs.
+
+        "kernel" maps to the few decision values of the absolute head, not to all axes
+        of its space: so width and penalty are chosen for the directions that matter.
+        """
+        old, head = self.anchors_, self.named_estimators_["absolute"]
+        targets = self._values(self._own_outputs["absolute"])
+        kernel = SpaceTranslator("kernel").set_output(transform="default")
+        kernel.fit(new, targets)
+        left_out = kernel.left_out_.reshape(len(new), -1)
+        yield "kernel", *self._behind(kernel, left_out)
+        turned = SpaceTranslator("orthogonal").set_output(transform="default")
+        folds = KFold(min(5, len(new)), shuffle=True, random_state=0)
+        left_out = cross_val_predict(turned, new, old, cv=folds)
+        member = make_pipeline(turned.fit(new, old), head)
+        yield "orthogonal", member, self._outputs(head, left_out)
+
+    @property
+    def anchor_indices_(self):
+        """Rows of the anchors in the fitted `X`."""
+        check_is_fitted(self)
+        if self.aggregator_ is None:
+            raise AttributeError(
+                "a model stitched by old_anchors= has no anchor_indices_: its anchors "
+                "were given as rows"
+            )
+        return self.aggregator_.anchor_indices_
+
+    @property
+    def n_samples_fit_(self):
+        """Number of rows of the fitted `X`."""
+        check_is_fitted(self)
+        if self.aggregator_ is None:
+            raise AttributeError(
+                "a model stitched by old_anchors= has no n_samples_fit_"
+            )
+        return self.aggregator_.n_samples_fit_
+
+    @property
+    def invariances_(self):
+        """Classes of transformations that leave every relative member unchanged."""
+        check_is_fitted(self)
+        return (
+            frozenset() if self.aggregator_ is None else self.aggregator_.invariances_
+        )
+
+    def get_metadata_routing(self):
+        """Return the routing of `fit`'s metadata to the members.
+
+        Returns
+        -------
+        MetadataRouter
+            What `estimator` requests.
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=self).add(
+            estimator=self._head(), method_mapping=mapping
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "weights_")
+
+    def _head(self):
+        """Return the unfitted head of each member, with seeds of its own."""
+        if self.estimator is None:
+            head = self._default_head()
+            if get_config()["enable_metadata_routing"]:
+                head.set_fit_request(sample_weight=True)
+            return head
+        head = clone(self.estimator)
+        self._check_head(head)
+        if self.random_state is not None:
+            seed = check_random_state(self.random_state).randint(2**31 - 1)
+            unset = [
+                name
+                for name, value in head.get_params().items()
+                if name.rpartition("__")[2] == "random_state" and value is None
+            ]
+            head.set_params(**dict.fromkeys(unset, seed))
+        return head
+
+    def _routed(self, estimator, fit_params):
+        """Return what the members' `fit` is given beside rows and targets."""
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, "fit", **fit_params).estimator.fit
+        if unknown := set(fit_params) - {"sample_weight"}:
+            raise TypeError(
+                "fit takes sample_weight (other metadata need scikit-learn's metadata "
+                f"routing enabled); got {sorted(unknown)}"
+            )
+        if fit_params.get("sample_weight") is None:
+            return {}
+        if not has_fit_parameter(estimator, "sample_weight"):
+            raise TypeError(f"{estimator!r} does not take sample_weight")
+        return fit_params
+
+    def _make_aggregator(self):
+        params = self.metric_params
+        if params is None:
+            params = {k: v for k, v in _METRIC_PARAMS.items() if k in self.metrics}
+        return InvariantAggregator(
+            self.n_anchors,
+            metrics=self.metrics,
+            metric_params=params,
+            anchors=self.anchors,
+            pre=self.pre,
+            post=self.post,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+        ).set_output(transform="default")
+
+    @staticmethod
+    def _by_metric(aggregator, relative):
+        """Yield each metric's name and its columns of a concatenated relative space."""
+        ends = np.cumsum(aggregator._widths)[:-1]
+        columns = np.split(relative, ends, axis=1)
+        for (metric, _), own in zip(aggregator._fitted_pairs(), columns, strict=True):
+            yield metric.name, own
+
+    def _pooled_own(self):
+        """Return what the members predict together for the anchors at fit."""
+        outputs = [self._own_outputs[name] for name in self.weights_]
+        return self._pool(outputs, list(self.weights_.values()))
+
+    def _members_outputs(self, X):
+        """Return the outputs and the weights of all members that have a weight."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype="numeric", reset=False)
+        weights = {name: w for name, w in self.weights_.items() if w > 0}
+        relative = {}
+        if not set(weights).issubset(_MEMBERS):
+            relative = dict(
+                self._by_metric(self.aggregator_, self.aggregator_.transform(X))
+            )
+        outputs = [
+            self._outputs(self.named_estimators_[name], relative.get(name, X))
+            for name in weights
+        ]
+        return outputs, list(weights.values())
+
+
+class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
+    r"""A vote of one head for each metric and one on the space itself.
+
+    The recommended model: train it on one encoder's embeddings, and when the encoder
+    is replaced, `stitch` (or `rebase`) needs the anchors alone.  Which metrics survive
+    the change, and how well a translation serves, is estimated from the anchors.
+
+    Parameters
+    ----------
+    estimator : classifier with `predict_proba`, default=None
+        The head, of which each member is a clone.  None: a logistic
+        regression with ``C=0.1``.  Of the penalties tried on held-back rows of text,
+        image and graph encoders, a weaker one lost up to .03 after a change of
+        encoder, and a stronger one up to .1 in the encoder's own space with few
+        anchors.
+    n_anchors : int, default=300
+        How many anchors to choose among the fitted rows.  Where there are fewer rows,
+        all of them, with a warning.
+    metrics : sequence of str, Metric or callable, default=("cosine", "euclidean", \
+            "manhattan", "chebyshev", "change_of_basis")
+        One member for each, as `InvariantAggregator` takes them.
+    metric_params : dict of str to dict, default=None
+        Further parameters by the metric's name.  None:
+        ``{"change_of_basis": {"alpha": 0.1}}`` where that metric is used.
+    anchors : {"random", "stratified", "kmeans", "farthest", "all"}, array-like of \
+            int or callable, default="random"
+        How to choose anchors, as in `RelativeProjector`.
+    pre : {"center", "standardize", "whiten"}, transformer or None, default=None
+        Applied to rows and anchors before every metric.
+    post : {"layer", "l2", "standardize"}, transformer or None, default="standardize"
+        Applied to the relative vectors of each metric.
+    absolute : bool, default=True
+        Whether a head on the standardised space itself is a member, too.  Without it
+        no member stands behind a translation after `rebase`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the choice of anchors, and of every `random_state` in `estimator` that
+        is None.
+    n_jobs : int, default=None
+        Jobs that fit the members, and threads of `InvariantAggregator`.  None is 1.
+
+    Attributes
+    ----------
+    anchors_ : ndarray of shape (n_anchors, n_features)
+        The anchors in the present space.
+    anchor_indices_ : ndarray of shape (n_anchors,), dtype int
+        Their rows in the fitted `X`.
+    n_samples_fit_ : int
+        Number of rows of the fitted `X`.
+    weights_ : dict of str to float
+        The weight of each member, >= 0.  After `rebase` they need not sum to 1.
+    agreement_ : dict of str to float
+        How well the decision values of each member for the anchors correlate with those
+        in the space of `fit`, in [0, 1]; 1 before `rebase`.
+    named_estimators_ : Bunch
+        The fitted members.  Those named after a metric take that metric's columns of
+        `aggregator_`, all others rows of the present space.
+    aggregator_ : InvariantAggregator
+        The relative spaces of all metrics.
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    invariances_ : frozenset of str
+        Classes of transformations that leave every relative member unchanged.
+    n_features_in_ : int
+        Width of the present space.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Its column names, where it had some.
+
+    See Also
+    --------
+    InvariantVotingRegressor : The same for numbers.
+    skinvariant.stitch : Swap the encoder under a fitted model.
+    skinvariant.heads.InvariantClassifier : A neural head that learns the aggregation.
+
+    Notes
+    -----
+    In the space of `fit` the members form a logarithmic opinion pool,
+    :math:`p(c) \propto \prod_m p_m(c)^{w_m}`: the absolute head has weight 1/2, and
+    the heads of the metrics share the other half.  After `rebase` the members are
+
+    ============  ====================================================================
+    metric names  the fitted heads on the rebased relative spaces
+    "kernel"      a kernel ridge regression from the new anchors to the absolute
+                  head's decision values for the old ones
+    "orthogonal"  the absolute head behind an orthogonal map (Procrustes)
+    "few_shot"    with `y`: a logistic regression trained on the new anchors
+    ============  ====================================================================
+
+    Their weights are those of `skinvariant.pooling.log_pool_weights`, with `alpha` 50,
+    or 10 with `y`.  The rows of evidence are the anchors, each left out: its
+    self-comparison is replaced by the mean of the others, and it is translated by a map
+    fitted without it.  The targets are what this model predicts for the old anchors,
+    or `y`.  The prior weights are signal-to-noise ratios, scaled to sum 1,
+
+    .. math:: w_m \propto c_m^2 / (1 - c_m^2 + 0.01),
+
+    where :math:`c_m` is `agreement_`; that of "few_shot" is 1/4.  Members of weight 0
+    are not computed in `predict`.  With 10 anchors or fewer the weights stay close to
+    the prior.  Classes that the anchors miss are known to every member but "few_shot",
+    which gives them probability 0; that member is left out where all anchors are of one
+    class.  All of it is deterministic.
+
+    References
+    ----------
+    .. [1] I. Cannistraci et al., "From Bricks to Bridges: Product of Invariances to
+       Enhance Latent Space Communication", ICLR 2024, arXiv 2310.01211.
+    .. [2] V. Maiorca et al., "Latent space translation via semantic alignment",
+       NeurIPS 2023, arXiv 2311.00664.
+
+    Examples
+    --------
+    Two encoders of digits that differ by their seed:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.kernel_approximation import Nystroem
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skinvariant import InvariantVotingClassifier, select_anchors, stitch
+    >>> X, X_test, y, y_test = train_test_split(
+    ...     *load_digits(return_X_y=True), random_state=0
+    ... )
+    >>> old = Nystroem(gamma=1e-3, n_components=200, random_state=0).fit(X)
+    >>> new = Nystroem(gamma=1e-3, n_components=200, random_state=1).fit(X)
+    >>> model = make_pipeline(old, InvariantVotingClassifier(random_state=0)).fit(X, y)
+    >>> round(model.score(X_test, y_test), 2)
+    0.99
+    >>> stitched = stitch(model, select_anchors(model, X), encoder=new)
+    >>> round(stitched.score(X_test, y_test), 2)
+    0.98
+    >>> max(stitched[-1].weights_, key=stitched[-1].weights_.get)
+    'manhattan'
+    """
+
+    _y_numeric = False
+
+    def _encode(self, y):
+        """Return labels as numbers of classes, which are stored."""
+        if y.ndim == 2 and y.shape[1] > 1:
+            raise TypeError(
+                "y must hold one label per row; got several, "
+                f"{type_of_target(y)} of shape {y.shape}: fit one model for each column"
+            )
+        check_classification_targets(y)
+        self._encoder = LabelEncoder().fit(column_or_1d(y, warn=True))
+        self.classes_ = self._encoder.classes_
+        return self._encoder.transform(column_or_1d(y))
+
+    def _encode_anchors(self, y):
+        y = column_or_1d(y)
+        if len(y) != len(self.anchors_):
+            raise ValueError(
+                f"y must be one label for each of the {len(self.anchors_)} anchors; "
+                f"got {len(y)}"
+            )
+        if unknown := set(y.tolist()).difference(self.classes_.tolist()):
+            raise ValueError(
+                f"y must hold the model's classes {self.classes_.tolist()}; got "
+                f"{sorted(unknown, key=str)}"
+            )
+        return np.searchsorted(self.classes_, y)
+
+    def _indicators(self, codes):
+        return (codes[:, np.newaxis] == np.arange(len(self.classes_))).astype(float)
+
+    @staticmethod
+    def _default_head():
+        return LogisticRegression(C=0.1, max_iter=1000)
+
+    @staticmethod
+    def _check_head(head):
+        if not hasattr(head, "predict_proba"):
+            raise TypeError(
+                f"estimator must be a classifier with predict_proba; got {head!r}"
+            )
+
+    @staticmethod
+    def _outputs(estimator, X):
+        return np.asarray(estimator.predict_proba(X), dtype=np.float64)
+
+    @staticmethod
+    def _values(outputs):
+        return log_odds(outputs)
+
+    def _behind(self, kernel, left_out):
+        head = _softmax_head(len(self.classes_))
+        return make_pipeline(kernel, head), softmax(left_out, axis=1)
+
+    def _few_shot(self, X, codes):
+        """Return a head fitted on the anchors, and its outputs for those left out."""
+        n_classes = len(self.classes_)
+
+        def fit(rows):
+            head = LogisticRegression(C=0.1, max_iter=1000)
+            model = make_pipeline(
+                StandardScaler().set_output(transform="default"), head
+            )
+            model.fit(X[rows], codes[rows])
+            return make_pipeline(model[0], _with_missing_classes(model[1], n_classes))
+
+        everything = np.arange(len(X))
+        if len(np.unique(codes)) < 2:
+            return None
+        outputs = np.full((len(X), n_classes), 1 / n_classes)
+        folds = KFold(min(5, len(X)), shuffle=True, random_state=0)
+        for train, test in folds.split(X):
+            if len(np.unique(codes[train])) > 1:
+                outputs[test] = self._outputs(fit(train), X[test])
+        return fit(everything), outputs
+
+    def _log_pool(self, outputs, weights):
+        n_rows = len(self.anchors_)
+        pooled = sum(
+            weight * smoothed_log(output, n_rows)
+            for output, weight in zip(outputs, weights, strict=True)
+        )
+        return log_softmax(pooled, axis=1)
+
+    def _pool(self, outputs, weights):
+        return np.exp(self._log_pool(outputs, weights))
+
+    def _set_weights(self, members, outputs, targets, prior, alpha):
+        logs = [smoothed_log(output, len(self.anchors_)) for output in outputs.values()]
+        weights = log_pool_weights(logs, targets, prior=prior, alpha=alpha)
+        self.named_estimators_ = Bunch(**members)
+        self.weights_ = dict(zip(members, weights.tolist(), strict=True))
+
+    def predict_log_proba(self, X):
+        """Return the logarithms of the pooled probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the space that the anchors are from.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Log-probabilities in the order of `classes_`.
+        """
+        return self._log_pool(*self._members_outputs(X))
+
+    def predict_proba(self, X):
+        """Return the pooled probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the space that the anchors are from.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities in the order of `classes_`.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X):
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the space that the anchors are from.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels of `classes_`.
+        """
+        logs = self.predict_log_proba(X)  # first: it checks that the model is fitted
+        return self.classes_[logs.argmax(axis=1)]
+
+
+class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
+    """A vote of one regressor for each metric and one on the space itself.
+
+    The recommended model for numbers: see `InvariantVotingClassifier`.
+
+    Parameters
+    ----------
+    estimator : regressor, default=None
+        The head, of which each member is a clone.  None: a ridge
+        regression that chooses its penalty by generalised cross-validation.
+    n_anchors : int, default=300
+        How many anchors to choose among the fitted rows.  Where there are fewer rows,
+        all of them, with a warning.
+    metrics : sequence of str, Metric or callable, default=("cosine", "euclidean", \
+            "manhattan", "chebyshev", "change_of_basis")
+        One member for each, as `InvariantAggregator` takes them.
+    metric_params : dict of str to dict, default=None
+        Further parameters by the metric's name.  None:
+        ``{"change_of_basis": {"alpha": 0.1}}`` where that metric is used.
+    anchors : {"random", "stratified", "kmeans", "farthest", "all"}, array-like of \
+            int or callable, default="random"
+        How to choose anchors, as in `RelativeProjector`.
+    pre : {"center", "standardize", "whiten"}, transformer or None, default=None
+        Applied to rows and anchors before every metric.
+    post : {"layer", "l2", "standardize"}, transformer or None, default="standardize"
+        Applied to the relative vectors of each metric.
+    absolute : bool, default=True
+        Whether a head on the standardised space itself is a member, too.  Without it
+        no member stands behind a translation after `rebase`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the choice of anchors, and of every `random_state` in `estimator` that
+        is None.
+    n_jobs : int, default=None
+        Jobs that fit the members, and threads of `InvariantAggregator`.  None is 1.
+
+    Attributes
+    ----------
+    anchors_ : ndarray of shape (n_anchors, n_features)
+        The anchors in the present space.
+    anchor_indices_ : ndarray of shape (n_anchors,), dtype int
+        Their rows in the fitted `X`.
+    n_samples_fit_ : int
+        Number of rows of the fitted `X`.
+    weights_ : dict of str to float
+        The weight of each member, >= 0.  After `rebase` they need not sum to 1.
+    agreement_ : dict of str to float
+        How well the decision values of each member for the anchors correlate with those
+        in the space of `fit`, in [0, 1]; 1 before `rebase`.
+    named_estimators_ : Bunch
+        The fitted members.  Those named after a metric take that metric's columns of
+        `aggregator_`, all others rows of the present space.
+    aggregator_ : InvariantAggregator
+        The relative spaces of all metrics.
+    intercept_ : ndarray of shape (n_outputs,)
+        After `rebase`: added to the weighted sum of the members' predictions.
+    invariances_ : frozenset of str
+        Classes of transformations that leave every relative member unchanged.
+    n_features_in_ : int
+        Width of the present space.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Its column names, where it had some.
+
+    See Also
+    --------
+    InvariantVotingClassifier : The same for labels, with all details.
+
+    Notes
+    -----
+    In the space of `fit` the prediction is the weighted mean of the members', the
+    absolute head having weight 1/2.  After `rebase` the members and the prior weights
+    are those of `InvariantVotingClassifier`, with predictions as decision values; the
+    weights are those of `skinvariant.pooling.linear_pool_weights`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skinvariant import InvariantVotingRegressor
+    >>> X, y = load_digits(return_X_y=True)
+    >>> ink = X[:, ::2].sum(axis=1)
+    >>> model = InvariantVotingRegressor(random_state=0).fit(X[:1200], ink[:1200])
+    >>> X_new = X[:, ::-1] ** 0.5
+    >>> stitched = model.rebase(X_new[model.anchor_indices_])
+    >>> round(stitched.score(X_new[1200:], ink[1200:]), 2)
+    0.89
+    """
+
+    _y_numeric = True
+
+    def _encode(self, y):
+        self._n_outputs = None if y.ndim == 1 else y.shape[1]
+        return y
+
+    def _encode_anchors(self, y):
+        y = np.asarray(y, dtype=np.float64)
+        shape = (len(self.anchors_), *([self._n_outputs] if self._n_outputs else []))
+        if y.shape != shape:
+            raise ValueError(f"y must be of shape {shape}; got {y.shape}")
+        return y
+
+    @staticmethod
+    def _indicators(y):
+        return y.reshape(len(y), -1)
+
+    @staticmethod
+    def _default_head():
+        return RidgeCV(np.logspace(0, 5, 11))
+
+    @staticmethod
+    def _check_head(head):
+        if not hasattr(head, "predict"):
+            raise TypeError(f"estimator must be a regressor; got {head!r}")
+
+    @staticmethod
+    def _outputs(estimator, X):
+        return np.asarray(estimator.predict(X), dtype=np.float64).reshape(len(X), -1)
+
+    @staticmethod
+    def _values(outputs):
+        return outputs
+
+    @staticmethod
+    def _behind(kernel, left_out):
+        return kernel, left_out
+
+    def _few_shot(self, X, y):
+        """Return a head fitted on the anchors, and its outputs for those left out."""
+        scaler = StandardScaler().set_output(transform="default")
+        model = make_pipeline(scaler, RidgeCV(np.logspace(-2, 4, 13)))
+        folds = KFold(min(5, len(X)), shuffle=True, random_state=0)
+        left_out = cross_val_predict(model, X, y, cv=folds)
+        return model.fit(X, y), left_out.reshape(len(X), -1)
+
+    def _pool(self, outputs, weights):
+        return sum(w * output for w, output in zip(weights, outputs, strict=True))
+
+    def _set_weights(self, members, outputs, targets, prior, alpha):
+        center = targets.mean(axis=0)
+        centers = {name: output.mean(axis=0) for name, output in outputs.items()}
+        weights = linear_pool_weights(
+            [output - centers[name] for name, output in outputs.items()],
+            targets - center,
+            prior=prior,
+            alpha=alpha,
+        )
+        self.named_estimators_ = Bunch(**members)
+        self.weights_ = dict(zip(members, weights.tolist(), strict=True))
+        # a constant error of a member, or of all of them, does not count
+        self.intercept_ = center - sum(
+            weight * centers[name] for name, weight in self.weights_.items()
+        )
+
+    def predict(self, X):
+        """Return the pooled predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the space that the anchors are from.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions.
+        """
+        outputs, weights = self._members_outputs(X)
+        pooled = self._pool(outputs, weights) + getattr(self, "intercept_", 0.0)
+        return pooled.ravel() if self._n_outputs is None else pooled
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def pool_translations(model, anchors, old_anchors, y=None):
+    """Pool a fitted model of one space behind translations from another.
+
+    What `skinvariant.stitch` does with `old_anchors`.
+
+    Parameters
+    ----------
+    model : fitted classifier with `predict_proba`, or regressor
+        It takes rows of the old space.
+    anchors, old_anchors : array-like of shape (n_anchors, n_features)
+        The same samples in the new and in the old space.
+    y : array-like of shape (n_anchors,) or (n_anchors, n_outputs), default=None
+        Labels or targets of the anchors.
+
+    Returns
+    -------
+    InvariantVotingClassifier or InvariantVotingRegressor
+        Fitted, on rows of the new space, without members on relative spaces.
+    """
+    if is_classifier(model):
+        pool = InvariantVotingClassifier(model, n_anchors=len(old_anchors), metrics=())
+        pool._check_head(model)
+        pool.classes_ = model.classes_
+    elif is_regressor(model):
+        pool = InvariantVotingRegressor(model, n_anchors=len(old_anchors), metrics=())
+    else:
+        raise TypeError(
+            "model must be a fitted classifier or regressor of the old space; got "
+            f"{model!r}"
+        )
+    predicted = np.asarray(model.predict(old_anchors))
+    pool._n_outputs = None if predicted.ndim == 1 else predicted.shape[1]
+    pool._own_outputs = {"absolute": pool._outputs(model, old_anchors)}
+    pool._set_own({"absolute": model}, None, check_array(old_anchors))
+    return pool.rebase(anchors, y)
