@@ -143,15 +143,15 @@ def toy():
 
 
 def regions(X, y, model, anchors=None):
-    """Draw rows, and what a model says of every place between them."""
+    """Draw rows, and what a model predicts for every place between them."""
     figure, ax = canvas(3.4, 3.2)
     low, high = X.min(axis=0) - 0.5, X.max(axis=0) + 0.5
     x, z = np.meshgrid(
         *(np.linspace(*ends, 120) for ends in zip(low, high, strict=True))
     )
-    said = model.predict(np.column_stack([x.ravel(), z.ravel()])).reshape(x.shape)
+    found = model.predict(np.column_stack([x.ravel(), z.ravel()])).reshape(x.shape)
     levels = np.arange(4) - 0.5
-    ax.contourf(x, z, said, levels=levels, colors=CLASSES, alpha=0.28)
+    ax.contourf(x, z, found, levels=levels, colors=CLASSES, alpha=0.28)
     for k, colour in enumerate(CLASSES):
         ax.scatter(*X[120:][y[120:] == k].T, s=14, color=colour)
     if anchors is not None:
@@ -305,15 +305,19 @@ def survivors(page):
 def swapped_pipeline(page):
     """Draw the scores of the page before the swap and after it."""
     X, y = page["X_test"], page["y_test"]
-    stitched = page["stitched"].score(X, y)
+    stitched, model, head = page["stitched"], page["model"], page["head"]
     values = {
-        "own encoder": page["model"].score(X, y),
-        "new encoder, head as it is": page["head"].score(
-            page["new_encoder"].transform(X), y
-        ),
-        "new encoder, stitched": stitched,
+        "plain head, own encoder": head.score(model[0].transform(X), y),
+        "plain head, new encoder": head.score(page["new_encoder"].transform(X), y),
+        "voting model, own encoder": model.score(X, y),
+        "voting model, stitched": stitched.score(X, y),
     }
-    return bars(values, [GREY, RED, BLUE])
+    return bars(values, [GREY, RED, GREY, BLUE])
+
+
+def member_weights(page):
+    """Draw the weight of each member after the swap of the page."""
+    return bars(page["stitched"][-1].weights_, BLUE, label="weight in the pool")
 
 
 def kept_metrics(page):
@@ -457,14 +461,14 @@ def by_number(page):
 # --- how to --------------------------------------------------------------------
 
 
-def four_bars(page, X, relative):
-    """Draw a head as it is and a relative one, under both encoders of a page."""
+def four_bars(page, X, stitched):
+    """Draw a plain head and the voting model, under both encoders of a page."""
     y, head = page["y_test"], page["head"]
     values = {
-        "head as it is, old": head.score(page["old"].transform(X), y),
-        "head as it is, new": head.score(page["new"].transform(X), y),
-        "relative, old": page["model"].score(X, y),
-        "relative, new": page[relative].score(X, y),
+        "plain head, old encoder": head.score(page["old"].transform(X), y),
+        "plain head, new encoder": head.score(page["new"].transform(X), y),
+        "voting model, old encoder": page["model"].score(X, y),
+        "voting model, stitched": page[stitched].score(X, y),
     }
     return bars(values, [GREY, RED, GREY, BLUE])
 

@@ -10,6 +10,17 @@ from skinvariant.diagnosis import diagnose
 from skinvariant.stitching import cross_stitch, stitch
 from skinvariant.voting import InvariantVotingClassifier, InvariantVotingRegressor
 
+# Pickles and files of `skinvariant.persistence` record this home, so that the modules
+# behind it may change.
+for _estimator in (
+    InvariantAggregator,
+    InvariantVotingClassifier,
+    InvariantVotingRegressor,
+    RelativeProjector,
+):
+    _estimator.__module__ = __name__
+del _estimator
+
 __version__ = "0.1.0"
 
 __all__ = [

@@ -1,5 +1,6 @@
 """InvariantAggregator: the product of several metrics' relative spaces."""
 
+import copy
 from numbers import Real
 
 import numpy as np
@@ -7,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinvariant._projector import RelativeTransformer, check_params
 from skinvariant._validation import check_choice, check_number, namespace
-from skinvariant.metrics import get_metric
+from skinvariant.metrics import _fit_together, get_metric
 
 
 def _concat(spaces):
@@ -203,6 +204,31 @@ class InvariantAggregator(RelativeTransformer):
             weights = np.where(closer, weights, -weights)
         self._factors = weights.tolist()
         return super()._fit(X, y)
+
+    def _with_metrics(self, names):
+        """Return this fitted estimator with some of its metrics alone, or None.
+
+        For "concat": what is left are the columns of these metrics.
+        """
+        pairs = self._fitted_pairs()
+        places = [i for i, (metric, _) in enumerate(pairs) if metric.name in names]
+        if len(places) == len(pairs):
+            return self
+        if not places:
+            return None
+        new = copy.copy(self)
+        for name in ("_metrics", "_posts", "_widths", "_factors"):
+            setattr(new, name, [getattr(self, name)[place] for place in places])
+        new._n_features_out = sum(new._widths)
+        new._groups = []
+        for group, fitted in self._groups:
+            kept = tuple(place for place in group if place in places)
+            if kept and len(kept) < len(group):  # metrics that share their work
+                mapped = self._apply_pre(self.anchors_)
+                _, fitted = _fit_together([pairs[place] for place in kept], mapped)[0]
+            if kept:
+                new._groups.append((tuple(map(places.index, kept)), fitted))
+        return new
 
     def _combine(self, spaces):
         if any(factor != 1 for factor in self._factors):

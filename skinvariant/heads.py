@@ -5,7 +5,6 @@ They need ``pip install 'skinvariant[torch]'``.
 
 import contextlib
 import copy
-import json
 import warnings
 from numbers import Integral, Real
 
@@ -30,11 +29,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skinvariant import nn
 from skinvariant._aggregator import InvariantAggregator
 from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
+from skinvariant._export import in_torch, onnx_properties, to_onnx_model
 from skinvariant._validation import check_choice, check_number
 from skinvariant.anchors import choose_anchors
 from skinvariant.comparison import space_agreement
 from skinvariant.metrics import METRICS
-from skinvariant.persistence import fingerprint
 
 try:
     import torch
@@ -501,10 +500,10 @@ class _InvariantHead(
         layers = [
             nn.RelativeLayer(
                 anchors,
-                _in_torch("metrics", metric, METRICS.get(metric.name) is metric).name,
+                in_torch("metrics", metric, METRICS.get(metric.name) is metric).name,
                 metric_params=params,
-                pre=_in_torch("pre", self.aggregator_.pre),
-                post=_in_torch("post", self.aggregator_.post),
+                pre=in_torch("pre", self.aggregator_.pre),
+                post=in_torch("post", self.aggregator_.post),
             )
             for metric, params in self.aggregator_._fitted_pairs()
         ]
@@ -542,37 +541,13 @@ class _InvariantHead(
         ONNX knows no pairwise distances: the differences of all rows and anchors are
         held at once, 4 or 8 bytes for each row, anchor and feature.  Serve in batches.
         """
-        try:
-            import onnx
-            import onnxscript  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                "to_onnx needs onnx and onnxscript: pip install 'skinvariant[onnx]'"
-            ) from error
-        module = torch.nn.Sequential(self.to_torch(), *self._output).cpu().eval()
-        dtype = getattr(torch, self._network["dtype"])
-        rows = torch.zeros(2, self.n_features_in_, dtype=dtype)
-        with warnings.catch_warnings():  # of torch, about its own parts
-            warnings.simplefilter("ignore", (DeprecationWarning, FutureWarning))
-            program = torch.onnx.export(
-                module,
-                (rows,),
-                dynamo=True,
-                input_names=["X"],
-                output_names=[self._output_name],
-                dynamic_shapes=({0: torch.export.Dim("n_samples")},),
-                verbose=False,
-            )
-        model = program.model_proto
-        onnx.helper.set_model_props(model, self._onnx_properties())
-        return model
-
-    def _onnx_properties(self):
-        """Return what an ONNX file tells beside the network."""
-        properties = {"fingerprint": fingerprint(self)}
-        if hasattr(self, "classes_"):
-            properties["classes"] = json.dumps(self.classes_.tolist())
-        return properties
+        return to_onnx_model(
+            torch.nn.Sequential(self.to_torch(), *self._output),
+            self.n_features_in_,
+            self._network["dtype"],
+            self._output_name,
+            onnx_properties(self),
+        )
 
     def _set_units(self, output_layer):
         """Make the last layer give targets in their own units; logits have none."""
@@ -945,16 +920,6 @@ def _network(
     )
     head = nn.make_head(joined.n_features_out, n_outputs, hidden_layer_sizes, dropout)
     return nn.InvariantNetwork(joined, head).to(getattr(torch, dtype))
-
-
-def _in_torch(name, option, known=False):
-    """Return an option that torch modules have, or say that it has no counterpart."""
-    if known or option is None or isinstance(option, str):
-        return option
-    raise TypeError(
-        f"to_torch takes {name} by name alone, as these have torch modules; got "
-        f"{option!r}"
-    )
 
 
 def _plain(X):

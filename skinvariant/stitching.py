@@ -34,6 +34,11 @@ from skinvariant._threads import one_thread
 from skinvariant._validation import as_float, check_choice, check_number, to_numpy
 from skinvariant.anchors import choose_anchors
 from skinvariant.translation import SpaceTranslator
+from skinvariant.voting import (
+    InvariantVotingClassifier,
+    InvariantVotingRegressor,
+    pool_translations,
+)
 
 __all__ = ["BASELINES", "StitchingReport", "cross_stitch", "mantel_test", "stitch"]
 
@@ -143,7 +148,7 @@ def stitch(model, anchors, *, encoder=None, y=None, old_anchors=None):
     >>> round(model.score(X[900:], y[900:]), 2)
     0.94
     >>> round(stitched.score(X[900:], y[900:]), 2)
-    0.92
+    0.93
     >>> stitch(model, X[:100], encoder=new)
     Traceback (most recent call last):
         ...
@@ -196,8 +201,6 @@ select_anchors(model, X) returns them: rows 0, 1, 2,...
 
 def _stitch_head(model, anchors, old_anchors, targets):
     """Stitch a head that holds no anchors, behind translations."""
-    from skinvariant.voting import stitch_absolute  # loaded by few who stitch
-
     _check_rows("anchors", anchors)
     _check_rows("old_anchors", old_anchors)
     n_rows = [_matrix(X).shape[0] for X in (anchors, old_anchors)]
@@ -206,7 +209,7 @@ def _stitch_head(model, anchors, old_anchors, targets):
             "anchors and old_anchors must be the same samples in the same order; got "
             f"{n_rows[0]} and {n_rows[1]} rows"
         )
-    return stitch_absolute(model, anchors, old_anchors, **targets)
+    return pool_translations(model, anchors, old_anchors, **targets)
 
 
 def _check_head(model, steps):
@@ -469,6 +472,8 @@ class StitchingReport:
     resampled : ndarray of shape (n_methods, n_counts, n_resamples, n_spaces, n_spaces)
         Means over the seeds, on resampled test rows.  The rows of a resample are the
         same for every method and pair.
+    votes : bool, default=False
+        Whether the model is an InvariantVotingClassifier or InvariantVotingRegressor.
 
     See Also
     --------
@@ -495,6 +500,7 @@ class StitchingReport:
     scoring: str
     scores: np.ndarray
     resampled: np.ndarray
+    votes: bool = False
 
     def matrix(self, method="stitched", *, n_anchors=None):
         """Return the scores of a method, head by encoder, as means over the seeds.
@@ -876,12 +882,20 @@ class StitchingReport:
         yield f"The best alternative, {name}: {level:.3f}."
         interval = f"95% interval {low:+.3f} to {high:+.3f}"
         yield f"Stitching minus this: {lead:+.3f}, {interval}."
+        remedy = "stitch with more anchors"
+        if not self.votes:
+            remedy = (
+                "stitch a vote (InvariantVotingClassifier, InvariantVotingRegressor), "
+                "which pools heads on several metrics with translations"
+            )
         if low > 0:
             yield "Stitch."
         elif high < 0:
-            yield f"Better {advice}, or stitch with more anchors or another metric."
+            yield f"Better {advice}, or {remedy}."
         else:
             yield "The two cannot be told apart with these rows and seeds."
+            if not self.votes:
+                yield f"Not tried: to {remedy}."
 
     def _curve(self):
         """Write the means of each method for each number of anchors."""
@@ -1055,6 +1069,10 @@ def cross_stitch(
         scoring=scoring,
         scores=everything[..., 0, :, :],
         resampled=everything[..., 1:, :, :].mean(axis=2),
+        votes=isinstance(
+            model[-1] if isinstance(model, Pipeline) else model,
+            InvariantVotingClassifier | InvariantVotingRegressor,
+        ),
     )
 
 

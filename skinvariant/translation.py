@@ -151,7 +151,8 @@ class _KernelSpectrum:
     def of_kernel(cls, kernel):
         """Decompose a positive semi-definite kernel, centred or not."""
         means = kernel.mean(axis=0)
-        kernel = kernel - means - (means - means.mean())[:, np.newaxis]
+        kernel = kernel - means
+        kernel -= (means - means.mean())[:, np.newaxis]
         # with the constant vector made the largest, the others are what an intercept
         # leaves; left in, it would show each row its own target by the sum of the rest
         kernel += (2 * np.trace(kernel) or 1.0) / len(kernel)
@@ -233,7 +234,7 @@ class _Sums:
     def __init__(self, spectrum, targets, alphas):
         self.vectors, self.targets = spectrum.vectors, targets
         self.coordinates = self.vectors.T @ targets
-        self.squares = np.sum(self.coordinates**2, axis=1)
+        self.squares = np.linalg.vecdot(self.coordinates, self.coordinates)
         arrays = self.vectors, self.coordinates, targets
         self.singles = [array.astype(np.float32) for array in arrays]
         self.weights, self.diagonals = spectrum._weights(alphas)
@@ -282,8 +283,10 @@ class _Sums:
                 yield lower + unseen, upper + most / smallest**2
 
         residuals = self.vectors @ (weights[:, np.newaxis] * self.coordinates)
-        residuals += rest * self.targets
-        error = np.sum((residuals / diagonal[:, np.newaxis]) ** 2)
+        if rest:
+            residuals += rest * self.targets
+        norms = np.linalg.norm(residuals, axis=1)
+        error = np.sum((norms / diagonal) ** 2)
         yield error, error
 
 
@@ -495,8 +498,14 @@ class SpaceTranslator(
         check_consistent_length(X, y)
         X, y = X.astype(np.float64), y.reshape(len(y), -1).astype(np.float64)
         self._n_features_out = y.shape[1]
-        with telling(self, X=X, y=y):
+        with telling(self, X=X, y=y), np.errstate(over="ignore", invalid="ignore"):
             fit_map(self, X, y)
+        map_ = self.coef_ if hasattr(self, "coef_") else self.dual_coef_
+        if not (np.isfinite(map_).all() and np.isfinite(self.intercept_).all()):
+            raise ValueError(
+                "the map is not finite in float64: rescale the spaces, whose values "
+                "are too large or too small for one another"
+            )
         return self
 
     def transform(self, X):
@@ -610,7 +619,9 @@ class SpaceTranslator(
         alphas = self._penalties(np.sum(rows**2))
         _, self.alpha_ = _choose_by_leaving_out([spectrum], [alphas], targets)
         dual_coef, left_out = spectrum.solve(targets, self.alpha_)
-        self.coef_ = (dual_coef.T @ rows) * (target_scale[:, np.newaxis] / scale)
+        self.coef_ = dual_coef.T @ rows
+        self.coef_ *= target_scale[:, np.newaxis]
+        self.coef_ /= scale
         self.intercept_ = target_mean - self.coef_ @ mean
         self.left_out_ = left_out * target_scale + target_mean
 
@@ -644,7 +655,7 @@ class SpaceTranslator(
 
 def _positive(name, values):
     """Return numbers greater than 0 as an array, or say what is wrong with them."""
-    low = np.finfo(np.float64).tiny
+    low = float(np.finfo(np.float64).tiny)
     values = [check_number(name, value, Real, low, 1 / low) for value in values]
     if not values:
         raise ValueError(f"{name} must hold at least one number; got none")

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+from scipy.sparse import issparse
 from scipy.special import log_softmax, softmax
 from sklearn import get_config
 from sklearn.base import (
@@ -13,10 +14,15 @@ from sklearn.base import (
     is_classifier,
     is_regressor,
 )
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import LabelEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    LabelEncoder,
+    StandardScaler,
+)
 from sklearn.utils import Bunch, check_array, check_random_state
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -33,11 +39,21 @@ from sklearn.utils.validation import (
 )
 
 from skinvariant._aggregator import InvariantAggregator
+from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._dask import in_memory
+from skinvariant._validation import namespace
+from skinvariant.metrics import METRICS as _REGISTRY
 from skinvariant.pooling import linear_pool_weights, log_pool_weights, smoothed_log
 from skinvariant.translation import SpaceTranslator
 
-__all__ = ["InvariantVotingClassifier", "InvariantVotingRegressor", "pool_translations"]
+__all__ = [
+    "InvariantVotingClassifier",
+    "InvariantVotingRegressor",
+    "decision_agreement",
+    "log_odds",
+    "pool_translations",
+    "signal_to_noise",
+]
 
 METRICS = ("cosine", "euclidean", "manhattan", "chebyshev", "change_of_basis")
 # Without a penalty, coordinates in the frame of few anchors are mostly noise
@@ -146,6 +162,24 @@ def _fit_member(estimator, X, y, fit_params):
     return estimator.fit(X, y, **fit_params)
 
 
+def _in_use(weights):
+    """Return the members of positive weight, or the first one where all are 0."""
+    positive = {name: weight for name, weight in weights.items() if weight > 0}
+    return positive or dict(list(weights.items())[:1])
+
+
+def _behind_names(model, frame):
+    """Return a fitted model that takes arrays, though it was fitted on such frames."""
+    library = type(frame).__module__.partition(".")[0]
+    if library not in ("pandas", "polars"):
+        return model
+    # no callable of this package: skinvariant.persistence trusts what is in the step
+    step = FunctionTransformer(feature_names_out="one-to-one").fit(frame)
+    if not hasattr(step, "feature_names_in_"):
+        return model  # columns without names, and a model that knows of none
+    return make_pipeline(step.set_output(transform=library), model)
+
+
 def _softmax_head(n_classes):
     """Return a logistic regression whose inputs are the decision values of classes."""
     head = LogisticRegression()
@@ -175,7 +209,7 @@ def _with_missing_classes(head, n_classes):
 # --- estimators ---------------------------------------------------------------------
 
 
-class _InvariantVoting(BaseEstimator):
+class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
     """What the classifier and the regressor share.
 
     Subclasses say how targets are encoded, what a member's outputs and decision values
@@ -214,6 +248,7 @@ class _InvariantVoting(BaseEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @with_callbacks
     def fit(self, X, y, **fit_params):
         """Draw the anchors and fit one head for each member.
 
@@ -238,14 +273,21 @@ class _InvariantVoting(BaseEstimator):
         ValueError, TypeError
             If a parameter or the input is not as documented.
         """
-        X, y = validate_data(
-            self, X, y, dtype="numeric", multi_output=True, y_numeric=self._y_numeric
-        )
-        y = self._encode(y)
-        estimator = self._head()
-        fit_params = self._routed(estimator, fit_params)
+        metadata = {"metadata": fit_params} if fit_params else {}
+        with telling(self, X=X, y=y, **metadata):
+            self._fit(X, y, fit_params)
+        return self
+
+    def _fit(self, X, y, fit_params):
+        # two rows, since an anchor's comparison with itself is left out
+        rows = {"ensure_min_samples": 2, "y_numeric": self._y_numeric}
+        X, y = self._validate(X, y=y, multi_output=True, **rows)
+        given, y = self._encode(y)
+        estimator, fit_params = self._seeded_head(fit_params)
         aggregator = self._make_aggregator()
-        compared = aggregator._fit(X, y)
+        compared = aggregator._fit(X, given)
+        if len(aggregator.anchors_) < 2:
+            raise ValueError(f"{type(self).__name__} needs 2 anchors or more; got 1")
         relative = dict(self._by_metric(aggregator, aggregator.transform(X)))
         if reserved := set(relative).intersection(_MEMBERS):
             raise ValueError(
@@ -254,7 +296,8 @@ class _InvariantVoting(BaseEstimator):
             )
         rows = list(relative.values())
         if self.absolute:
-            scaler = StandardScaler().set_output(transform="default").fit(X)
+            scaler = StandardScaler().set_output(transform="default")
+            scaler.fit(X, sample_weight=fit_params.get("sample_weight"))
             rows.append(scaler.transform(X))
         heads = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_member)(clone(estimator), x, y, fit_params) for x in rows
@@ -272,7 +315,6 @@ class _InvariantVoting(BaseEstimator):
             self._own_outputs["absolute"] = self._outputs(
                 members["absolute"], aggregator.anchors_
             )
-        return self
 
     def _set_own(self, members, aggregator, anchors):
         """Store the members that vote in the space of `fit`, and their weights."""
@@ -285,6 +327,7 @@ class _InvariantVoting(BaseEstimator):
         if "absolute" in members:
             self.weights_["absolute"] = 1 - share
         self.agreement_ = dict.fromkeys(members, 1.0)
+        self._used_aggregator = aggregator
         self._own = None
 
     def rebase(self, anchors, y=None):
@@ -313,9 +356,10 @@ class _InvariantVoting(BaseEstimator):
             anchors, or a label is not one of `classes_`.
         """
         check_is_fitted(self)
-        own = self if self._own is None else self._own
+        # a copy, since the user may fit this one again
+        own = copy.copy(self) if self._own is None else self._own
         new = copy.copy(own)
-        rows = validate_data(new, in_memory(anchors), dtype="numeric", reset=True)
+        rows = new._validate(anchors)
         n_anchors = len(own.anchors_)
         if len(rows) != n_anchors or n_anchors < 2:
             raise ValueError(
@@ -351,6 +395,8 @@ class _InvariantVoting(BaseEstimator):
                 prior = np.append(prior, _FEW_SHOT_PRIOR)
         new.anchors_ = rows if own.aggregator_ is None else new.aggregator_.anchors_
         new._set_weights(members, outputs, targets, prior, alpha)
+        if own.aggregator_ is not None:
+            new._used_aggregator = new.aggregator_._with_metrics(_in_use(new.weights_))
         new._own = own
         return new
 
@@ -371,6 +417,85 @@ class _InvariantVoting(BaseEstimator):
         left_out = cross_val_predict(turned, new, old, cv=folds)
         member = make_pipeline(turned.fit(new, old), head)
         yield "orthogonal", member, self._outputs(head, left_out)
+
+    def to_torch(self):
+        """Return the whole fitted vote, from rows to outputs, as one torch module.
+
+        It needs ``pip install 'skinvariant[torch]'``.  Members of weight 0 are left
+        out.
+
+        Returns
+        -------
+        torch.nn.Module
+            In evaluation mode.  It takes rows of the space that the anchors are from,
+            and gives log-probabilities in the order of `classes_`, or targets, one
+            column for each, in the dtype of the rows.  It computes in float64,
+            whatever that dtype is: see Notes.
+
+        Raises
+        ------
+        ImportError
+            If torch is not installed.
+        TypeError
+            If a member of weight > 0 is not linear: a logistic regression or linear
+            discriminant analysis, or a linear regression with any penalty, alone or
+            behind StandardScalers in a Pipeline.  Or if a metric, `pre` or `post` has
+            no torch counterpart.
+
+        See Also
+        --------
+        skinvariant.nn.RelativeLayer : What compares rows with anchors inside.
+
+        Notes
+        -----
+        In float64 the outputs differ from those of this model by rounding alone, by
+        less than 1e-5 for float32 rows, most of which is this model's own rounding.
+        A device without float64 takes ``module.float()``; probabilities then differ
+        by up to about 1e-4, since the kernel regression behind a translation loses
+        digits.
+        """
+        check_is_fitted(self)
+        from skinvariant._export import voting_module
+
+        return voting_module(self)
+
+    def to_onnx(self):
+        """Return the whole fitted vote, from rows to outputs, as an ONNX model.
+
+        It needs ``pip install 'skinvariant[onnx]'``, and gives the outputs of this
+        model in any ONNX runtime, without Python, scikit-learn or torch.  Members of
+        weight 0 are left out.
+
+        Returns
+        -------
+        onnx.ModelProto
+            To be written by ``onnx.save``.  Its input "X" takes any number of rows of
+            the space that the anchors are from, in float32 if `anchors_` are and else
+            in float64.  The output, of the same dtype, is "probabilities", in the order
+            of `classes_`, or "targets", one column for each.  ``metadata_props`` holds
+            "classes" as JSON, and the "fingerprint" of the anchors.
+
+        Raises
+        ------
+        ImportError
+            If torch, onnx or onnxscript is not installed.
+        TypeError
+            If a member, a metric, `pre` or `post` has no counterpart, as in `to_torch`.
+
+        See Also
+        --------
+        skinvariant.persistence.fingerprint : Which anchors a model has.
+
+        Notes
+        -----
+        ONNX has no pairwise distances: the differences of all rows and anchors are held
+        at once, and computed in float64, 8 bytes for each row, anchor and feature, a
+        few times.  Serve in batches of some ten rows.
+        """
+        check_is_fitted(self)
+        from skinvariant._export import voting_onnx
+
+        return voting_onnx(self)
 
     @property
     def anchor_indices_(self):
@@ -410,9 +535,8 @@ class _InvariantVoting(BaseEstimator):
             What `estimator` requests.
         """
         mapping = MethodMapping().add(caller="fit", callee="fit")
-        return MetadataRouter(owner=self).add(
-            estimator=self._head(), method_mapping=mapping
-        )
+        router = MetadataRouter(owner=self).add_self_request(self)  # of `score`
+        return router.add(estimator=self._head(), method_mapping=mapping)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -422,16 +546,40 @@ class _InvariantVoting(BaseEstimator):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "weights_")
 
+    def _sk_visual_block_(self):
+        """Return what a diagram shows: the members, or before `fit` the head."""
+        fitted = self.__sklearn_is_fitted__()
+        parts = self.named_estimators_ if fitted else {"estimator": self._head()}
+        return VotingClassifier(list(parts.items()))._sk_visual_block_()
+
+    def _validate(self, X, **options):
+        """Return validated rows, and targets where there are some, as arrays."""
+        if issparse(options.get("y")):
+            raise TypeError("y must be dense; got a sparse matrix: use y.toarray()")
+        checked = validate_data(self, in_memory(X), dtype="numeric", **options)
+        for array in checked if isinstance(checked, tuple) else (checked,):
+            if namespace(array) is not np:
+                raise TypeError(
+                    f"{type(self).__name__} needs NumPy input; got "
+                    f"{type(array).__module__}.{type(array).__name__}"
+                )
+        return checked
+
     def _head(self):
-        """Return the unfitted head of each member, with seeds of its own."""
-        if self.estimator is None:
-            head = self._default_head()
-            if get_config()["enable_metadata_routing"]:
-                head.set_fit_request(sample_weight=True)
+        """Return the unfitted head."""
+        if self.estimator is not None:
+            head = clone(self.estimator)
+            self._check_head(head)
             return head
-        head = clone(self.estimator)
-        self._check_head(head)
-        if self.random_state is not None:
+        head = self._default_head()
+        if get_config()["enable_metadata_routing"]:
+            head.set_fit_request(sample_weight=True)
+        return head
+
+    def _seeded_head(self, fit_params):
+        """Return the unfitted head with seeds, and what goes to its `fit`."""
+        head = self._head()
+        if self.estimator is not None and self.random_state is not None:
             seed = check_random_state(self.random_state).randint(2**31 - 1)
             unset = [
                 name
@@ -439,7 +587,7 @@ class _InvariantVoting(BaseEstimator):
                 if name.rpartition("__")[2] == "random_state" and value is None
             ]
             head.set_params(**dict.fromkeys(unset, seed))
-        return head
+        return head, self._routed(head, fit_params)
 
     def _routed(self, estimator, fit_params):
         """Return what the members' `fit` is given beside rows and targets."""
@@ -453,23 +601,29 @@ class _InvariantVoting(BaseEstimator):
         if fit_params.get("sample_weight") is None:
             return {}
         if not has_fit_parameter(estimator, "sample_weight"):
-            raise TypeError(f"{estimator!r} does not take sample_weight")
+            raise TypeError(
+                "sample_weight must be None, since the fit of the estimator takes "
+                f"none (a Pipeline needs metadata routing enabled); got {estimator!r}"
+            )
         return fit_params
 
     def _make_aggregator(self):
-        params = self.metric_params
-        if params is None:
-            params = {k: v for k, v in _METRIC_PARAMS.items() if k in self.metrics}
-        return InvariantAggregator(
+        aggregator = InvariantAggregator(
             self.n_anchors,
             metrics=self.metrics,
-            metric_params=params,
+            metric_params=self.metric_params,
             anchors=self.anchors,
             pre=self.pre,
             post=self.post,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         ).set_output(transform="default")
+        if self.metric_params is None:
+            used = [metric for metric, _ in aggregator._metrics_and_params()]
+            aggregator.metric_params = {
+                k: v for k, v in _METRIC_PARAMS.items() if _REGISTRY[k] in used
+            }
+        return aggregator
 
     @staticmethod
     def _by_metric(aggregator, relative):
@@ -487,13 +641,11 @@ class _InvariantVoting(BaseEstimator):
     def _members_outputs(self, X):
         """Return the outputs and the weights of all members that have a weight."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype="numeric", reset=False)
-        weights = {name: w for name, w in self.weights_.items() if w > 0}
-        relative = {}
-        if not set(weights).issubset(_MEMBERS):
-            relative = dict(
-                self._by_metric(self.aggregator_, self.aggregator_.transform(X))
-            )
+        X, relative = self._validate(X, reset=False), {}
+        if self._used_aggregator is not None:
+            columns = self._used_aggregator.transform(X)
+            relative = dict(self._by_metric(self._used_aggregator, columns))
+        weights = _in_use(self.weights_)
         outputs = [
             self._outputs(self.named_estimators_[name], relative.get(name, X))
             for name in weights
@@ -636,30 +788,43 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     _y_numeric = False
 
     def _encode(self, y):
-        """Return labels as numbers of classes, which are stored."""
+        """Return labels, and as numbers of the classes, which are stored."""
         if y.ndim == 2 and y.shape[1] > 1:
             raise TypeError(
                 "y must hold one label per row; got several, "
                 f"{type_of_target(y)} of shape {y.shape}: fit one model for each column"
             )
+        y = column_or_1d(y, warn=True)
+        if y.dtype == object and not all(isinstance(label, str) for label in y):
+            raise ValueError(
+                "Unknown label type: y must hold labels of one kind, all strings or "
+                "all numbers; got objects of the types "
+                f"{sorted({type(label).__name__ for label in y})}"
+            )
         check_classification_targets(y)
-        self._encoder = LabelEncoder().fit(column_or_1d(y, warn=True))
-        self.classes_ = self._encoder.classes_
-        return self._encoder.transform(column_or_1d(y))
+        encoder = LabelEncoder().fit(y)
+        self._set_classes(encoder.classes_)
+        return y, encoder.transform(y)
+
+    def _set_classes(self, classes):
+        if len(classes) < 2:
+            raise ValueError(f"a vote needs 2 classes or more; got 1 class, {classes}")
+        self.classes_ = classes
 
     def _encode_anchors(self, y):
-        y = column_or_1d(y)
+        y = column_or_1d(y, warn=True)
         if len(y) != len(self.anchors_):
             raise ValueError(
                 f"y must be one label for each of the {len(self.anchors_)} anchors; "
                 f"got {len(y)}"
             )
-        if unknown := set(y.tolist()).difference(self.classes_.tolist()):
+        codes = {label: code for code, label in enumerate(self.classes_.tolist())}
+        if unknown := set(y.tolist()).difference(codes):
             raise ValueError(
                 f"y must hold the model's classes {self.classes_.tolist()}; got "
                 f"{sorted(unknown, key=str)}"
             )
-        return np.searchsorted(self.classes_, y)
+        return np.array([codes[label] for label in y.tolist()])
 
     def _indicators(self, codes):
         return (codes[:, np.newaxis] == np.arange(len(self.classes_))).astype(float)
@@ -672,7 +837,9 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     def _check_head(head):
         if not hasattr(head, "predict_proba"):
             raise TypeError(
-                f"estimator must be a classifier with predict_proba; got {head!r}"
+                "a classifier with predict_proba is needed, such as "
+                "CalibratedClassifierCV(estimator) of one without (of a fitted one, "
+                f"CalibratedClassifierCV(FrozenEstimator(estimator))); got {head!r}"
             )
 
     @staticmethod
@@ -827,7 +994,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
     aggregator_ : InvariantAggregator
         The relative spaces of all metrics.
     intercept_ : ndarray of shape (n_outputs,)
-        After `rebase`: added to the weighted sum of the members' predictions.
+        Added to the weighted sum of the members' predictions; 0 before `rebase`.
     invariances_ : frozenset of str
         Classes of transformations that leave every relative member unchanged.
     n_features_in_ : int
@@ -862,15 +1029,17 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
     _y_numeric = True
 
     def _encode(self, y):
+        """Return targets, and as the heads take them: one column is one dimension."""
         self._n_outputs = None if y.ndim == 1 else y.shape[1]
-        return y
+        self.intercept_ = np.zeros(self._n_outputs or 1)
+        return y, y.ravel() if self._n_outputs == 1 else y
 
     def _encode_anchors(self, y):
-        y = np.asarray(y, dtype=np.float64)
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         shape = (len(self.anchors_), *([self._n_outputs] if self._n_outputs else []))
         if y.shape != shape:
             raise ValueError(f"y must be of shape {shape}; got {y.shape}")
-        return y
+        return y.ravel() if self._n_outputs == 1 else y
 
     @staticmethod
     def _indicators(y):
@@ -882,7 +1051,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
 
     @staticmethod
     def _check_head(head):
-        if not hasattr(head, "predict"):
+        if is_classifier(head) or not hasattr(head, "predict"):
             raise TypeError(f"estimator must be a regressor; got {head!r}")
 
     @staticmethod
@@ -899,6 +1068,8 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
 
     def _few_shot(self, X, y):
         """Return a head fitted on the anchors, and its outputs for those left out."""
+        if len(X) < 3:  # of two, with one left out, no penalty can be chosen
+            return None
         scaler = StandardScaler().set_output(transform="default")
         model = make_pipeline(scaler, RidgeCV(np.logspace(-2, 4, 13)))
         folds = KFold(min(5, len(X)), shuffle=True, random_state=0)
@@ -938,7 +1109,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
             Predictions.
         """
         outputs, weights = self._members_outputs(X)
-        pooled = self._pool(outputs, weights) + getattr(self, "intercept_", 0.0)
+        pooled = self._pool(outputs, weights) + self.intercept_
         return pooled.ravel() if self._n_outputs is None else pooled
 
     def __sklearn_tags__(self):
@@ -969,7 +1140,7 @@ def pool_translations(model, anchors, old_anchors, y=None):
     if is_classifier(model):
         pool = InvariantVotingClassifier(model, n_anchors=len(old_anchors), metrics=())
         pool._check_head(model)
-        pool.classes_ = model.classes_
+        pool._set_classes(model.classes_)
     elif is_regressor(model):
         pool = InvariantVotingRegressor(model, n_anchors=len(old_anchors), metrics=())
     else:
@@ -979,6 +1150,7 @@ def pool_translations(model, anchors, old_anchors, y=None):
         )
     predicted = np.asarray(model.predict(old_anchors))
     pool._n_outputs = None if predicted.ndim == 1 else predicted.shape[1]
-    pool._own_outputs = {"absolute": pool._outputs(model, old_anchors)}
-    pool._set_own({"absolute": model}, None, check_array(old_anchors))
+    member = _behind_names(model, old_anchors)
+    pool._own_outputs = {"absolute": pool._outputs(member, old_anchors)}
+    pool._set_own({"absolute": member}, None, check_array(old_anchors))
     return pool.rebase(anchors, y)

@@ -7,16 +7,26 @@ import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.base import BaseEstimator
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skinvariant
-from skinvariant import InvariantAggregator, RelativeProjector
+from skinvariant import (
+    InvariantAggregator,
+    InvariantVotingClassifier,
+    InvariantVotingRegressor,
+    RelativeProjector,
+)
 from skinvariant._aggregator import _AGGREGATIONS
 from skinvariant._projector import _POST, _PRE, Whitener
 from skinvariant.anchors import STRATEGIES
-from skinvariant.metrics import METRICS
+from skinvariant.metrics import METRICS, Metric, euclidean
 from skinvariant.translation import _METHODS, SpaceTranslator
 
 # scikit-learn checks with as few as 20 rows
@@ -41,6 +51,42 @@ AGGREGATORS = [
 TRANSLATORS = [SpaceTranslator(method) for method in _METHODS]
 ESTIMATORS = [*PROJECTORS, *AGGREGATORS, *TRANSLATORS, Whitener()]
 
+
+def make_votes(vote, *estimators):
+    """Make voting models of few anchors, with heads of many kinds."""
+    options = [
+        {},
+        {"absolute": False},
+        {"metrics": ("euclidean",), "post": None},
+        {"metrics": ("cosine", "mahalanobis", Metric("own", euclidean))},
+        {"metrics": ("euclidean",), "pre": "center", "post": "layer"},
+        {"metrics": ("manhattan",), "pre": "standardize", "anchors": "kmeans"},
+        {"metrics": ("chebyshev", "cosine"), "pre": "whiten"},
+    ]
+    few = {"metrics": ("cosine", "euclidean"), "n_anchors": FEW}
+    return [
+        *(vote(**{"n_anchors": FEW} | params) for params in options),
+        *(vote(estimator, **few) for estimator in estimators),
+    ]
+
+
+VOTES = [
+    *make_votes(
+        InvariantVotingClassifier,
+        RandomForestClassifier(5),
+        KNeighborsClassifier(3),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+    ),
+    InvariantVotingClassifier(n_anchors=FEW, anchors="stratified"),
+    *make_votes(
+        InvariantVotingRegressor,
+        Ridge(),
+        RandomForestRegressor(5),
+        make_pipeline(StandardScaler(), Ridge()),
+    ),
+]
+BAYES = InvariantVotingClassifier(GaussianNB(), n_anchors=FEW)
+
 # hardware and libraries that a machine may lack: scikit-learn skips those checks itself
 NAMESPACES = [
     {"array_namespace": "numpy"},
@@ -51,9 +97,17 @@ NAMESPACES = [
 ]
 
 
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks([*ESTIMATORS, *VOTES])
 def test_scikit_learn_checks(estimator, check):
     """Every check that scikit-learn yields, without an expected failure."""
+    check(estimator)
+
+
+# GaussianNB warns of a class without weight, in its own checks as well
+@pytest.mark.filterwarnings("ignore:divide by zero encountered in log:RuntimeWarning")
+@parametrize_with_checks([BAYES])
+def test_scikit_learn_checks_of_a_naive_head(estimator, check):
+    """The same around a head that is not calibrated at all."""
     check(estimator)
 
 
@@ -78,6 +132,18 @@ def test_checks_that_scikit_learn_does_not_yield(estimator, check):
     """Those of its checks that it runs for its own estimators only."""
     pytest.importorskip("pandas")
     pytest.importorskip("polars")
+    getattr(estimator_checks, check)(type(estimator).__name__, estimator)
+
+
+@pytest.mark.filterwarnings("ignore:X .* feature names")
+@pytest.mark.parametrize("estimator", VOTES, ids=repr)
+@pytest.mark.parametrize(
+    "check",
+    ["check_dataframe_column_names_consistency", "check_inplace_ensure_writeable"],
+)
+def test_checks_of_votes_that_scikit_learn_does_not_yield(estimator, check):
+    """Those of its checks that are not of transformers."""
+    pytest.importorskip("pandas")
     getattr(estimator_checks, check)(type(estimator).__name__, estimator)
 
 
@@ -161,7 +227,7 @@ def test_every_public_estimator_is_checked():
         if isinstance(value, type) and issubclass(value, BaseEstimator)
     }
     assert len(public) >= 2
-    assert public <= {type(estimator) for estimator in ESTIMATORS}
+    assert public <= {type(estimator) for estimator in [*ESTIMATORS, *VOTES]}
 
 
 @pytest.mark.parametrize("estimator", [RelativeProjector(), InvariantAggregator()])

@@ -29,7 +29,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skinvariant import InvariantAggregator, RelativeProjector, stitch, stitching
+from skinvariant import (
+    InvariantAggregator,
+    InvariantVotingClassifier,
+    RelativeProjector,
+    stitch,
+    stitching,
+)
 from skinvariant.anchors import choose_anchors
 from skinvariant.datasets import make_related_spaces
 from skinvariant.stitching import BASELINES, StitchingReport, cross_stitch
@@ -705,7 +711,7 @@ def test_the_best_baseline_is_one_that_can_stand_in_for_stitching():
     [
         (0.1, "Stitch."),
         (0.002, "cannot be told apart"),
-        (-0.1, "Better translate, or stitch with more anchors or another metric."),
+        (-0.1, "Better translate, or stitch a vote (InvariantVotingClassifier"),
     ],
 )
 def test_the_verdict_follows_from_the_paired_interval(lead, verdict):
@@ -719,6 +725,34 @@ def test_the_verdict_follows_from_the_paired_interval(lead, verdict):
     assert f"Stitching minus this: {lead:+.3f}, 95% interval" in text
     assert "translation (ridge): 0.600." in text
     assert "no better than the majority" not in text
+
+
+def test_the_verdict_names_a_remedy_that_was_not_tried():
+    """A vote is no remedy for a vote."""
+    own, stitched, ridge = (np.full((1, 3, 2, 2), x) for x in (0.9, 0.5, 0.8))
+    scores = [own, stitched, ridge] + np.linspace(0, 0.01, 3)[:, None, None]
+    report = report_of(scores, methods=("own", "stitched", "translate_ridge"))
+    assert "Better translate, or stitch a vote" in report.summary()
+    report = dataclasses.replace(report, votes=True)
+    assert "Better translate, or stitch with more anchors." in report.summary()
+    assert StitchingReport.from_json(report.to_json()).votes is True
+
+
+def test_the_report_knows_whether_the_model_is_a_vote():
+    """Also as the last step of a pipeline."""
+    pair = make_related_spaces(120, n_classes=3, random_state=0)
+    spaces = {
+        "old": (pair.X_a[:80], pair.X_a[80:]),
+        "new": (pair.X_b[:80], pair.X_b[80:]),
+    }
+    given = spaces, (pair.y[:80], pair.y[80:])
+    few = {"baselines": [], "n_seeds": 1, "n_resamples": 0, "random_state": 0}
+    vote = InvariantVotingClassifier(n_anchors=20)
+    report = cross_stitch(vote, *given, **few)
+    assert report.votes
+    assert report.matrix()[0, 1] > 0.9 * report.matrix("own")[0, 0]
+    product = make_pipeline(InvariantAggregator(20), LogisticRegression())
+    assert not cross_stitch(product, *given, **few).votes
 
 
 def test_the_summary_names_the_worst_pair_and_useless_ones():

@@ -10,12 +10,24 @@ from skinvariant.discovery import all_estimators
 
 CORE = [
     "InvariantAggregator",
+    "InvariantVotingClassifier",
+    "InvariantVotingRegressor",
     "PooledClassifier",
     "PooledRegressor",
     "RelativeProjector",
     "SpaceTranslator",
 ]
 HEADS = ["InvariantClassifier", "InvariantRegressor"]
+CLASSIFIERS, REGRESSORS = (
+    [f"Invariant{kind}", f"InvariantVoting{kind}", f"Pooled{kind}"]
+    for kind in ("Classifier", "Regressor")
+)
+TRANSFORMERS = {*CORE, *HEADS}.difference(
+    *(
+        {f"InvariantVoting{kind}", f"Pooled{kind}"}
+        for kind in ("Classifier", "Regressor")
+    )
+)
 
 
 def test_all_of_them():
@@ -35,10 +47,10 @@ def test_without_torch_the_heads_are_missing(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("classifier", {"PooledClassifier", "InvariantClassifier"}),
-        ("regressor", {"PooledRegressor", "InvariantRegressor"}),
-        (["classifier", "regressor"], {*HEADS, "PooledClassifier", "PooledRegressor"}),
-        ("transformer", {*CORE[:1], *CORE[3:], *HEADS}),
+        ("classifier", set(CLASSIFIERS)),
+        ("regressor", set(REGRESSORS)),
+        (["classifier", "regressor"], {*CLASSIFIERS, *REGRESSORS}),
+        ("transformer", TRANSFORMERS),
         ([], set()),
     ],
 )

@@ -259,8 +259,13 @@ def test_members_must_share_their_anchors():
     with pytest.raises(ValueError, match=r"\['b__standardscaler'\] before the proj"):
         stitch(model, X[indices])
     pooled = PooledClassifier([("a", plain.fit(X, y)), ("b", scaled.fit(X, y))])
-    with pytest.raises(ValueError, match="PooledClassifier must have the same anchors"):
-        stitch(pooled.fit(X, y), X[indices])
+    fewer = make_pipeline(few, clone(head)).fit(X, y)
+    unequal = PooledClassifier([("a", plain), ("b", fewer)])
+    for model in (pooled, unequal):
+        with pytest.raises(
+            ValueError, match="PooledClassifier must have the same anch"
+        ):
+            stitch(model.fit(X, y), X[indices])
 
 
 @pytest.mark.parametrize("container", [np.asarray, csr_array])
@@ -370,6 +375,17 @@ def test_labels_arrive(make):
     stitched = stitch(model, X[:10], encoder=encoder, y=LABELS[:10])
     assert_array_equal(projecting_steps(stitched)[0].y_, LABELS[:10])
     assert projecting_steps(stitch(model, X[:10], encoder=encoder))[0].y_ is None
+
+
+def test_steps_of_ones_own_tell_no_anchors():
+    """Members are then taken to share them, and nothing can be selected."""
+    pair = [Head().fit(X, y), Head().fit(X, y)]
+    for head in pair:
+        del head.anchors_, head.anchor_indices_
+    model = PooledClassifier(list(zip("ab", pair, strict=True))).fit(X, y)
+    assert projecting_steps(stitch(model, WIDE[:10]))[1].anchors_.shape == (10, 9)
+    with pytest.raises(TypeError, match="other estimator with anchor_indices_"):
+        select_anchors(model, X)
 
 
 def test_labels_that_would_not_arrive():

@@ -94,11 +94,22 @@ def test_classification(tmp_path):
     means = stitched_means(rows)
     expected = "cosine euclidean manhattan chebyshev concat sum mean weighted mlp_sum"
     expected += " attention change_of_basis orthogonal linear ridge affine kernel"
-    pools = {f"anchor-weighted{of}" for of in ("", ", four metrics", ", labels")}
     rivals = {"absolute", "few labels"}
-    assert set(expected.split()) | pools | rivals == set(means)
+    assert set(expected.split()) | rivals == set(means)
     assert means.pop("absolute") < 0.3 < 0.6 < min(means.values())
-    assert means["anchor-weighted"] > means["concat"]
+
+
+def test_voting(tmp_path):
+    """Every rival is there, and the voting model is ahead of what it is made of."""
+    rows = run(tmp_path, "voting.py", "--seeds", "1")
+    means = stitched_means(rows, n_anchors=60)
+    expected = "cosine euclidean manhattan chebyshev change_of_basis product kernel"
+    rivals = {"orthogonal", "ridge", "few labels", "first edition"}
+    votes = {"voting", "voting, labels"}
+    assert set(expected.split()) | rivals | votes == set(means)
+    assert means["voting"] > max(means["product"], means["first edition"])
+    own = {row["method"]: np.diag(row["scores"]).mean() for row in rows[1:]}
+    assert own["voting"] > own["plain"] - 0.01
 
 
 def test_which_invariance(tmp_path):
@@ -149,7 +160,7 @@ def test_anchor_sets(tmp_path, part):
     rows = run(tmp_path, "anchor_sets.py", part, "--seeds", "1")
     if part == "number":
         few, many = (stitched_means(rows, n_anchors=n) for n in (20, 60))
-        assert "anchor-weighted, labels" in many
+        assert "few labels" in many
         assert few["ridge"] < many["ridge"]
         assert few["euclidean"] < many["euclidean"]
     elif part == "strategy":

@@ -219,8 +219,8 @@ def test_another_process_reads_it(tmp_path):
     """What is needed is in the file.
 
     However many threads BLAS has here and there: the relative space is the same to the
-    bit.  The head's own product is scikit-learn's, whose sums are in another order under
-    another number of threads, so that probabilities are the same within rounding.
+    bit.  The head's own product is scikit-learn's, whose sums are in another order
+    under another number of threads: probabilities are the same within rounding.
     """
     model, path = pipeline(), tmp_path / "model.skops"
     save(model, path)

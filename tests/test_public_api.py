@@ -20,8 +20,10 @@ MODULES = [
     "skinvariant.persistence",
     "skinvariant.plotting",
     "skinvariant.pooling",
+    "skinvariant.relative",
     "skinvariant.stitching",
     "skinvariant.translation",
+    "skinvariant.voting",
 ]
 NEED_TORCH = ["skinvariant.heads", "skinvariant.nn"]
 if find_spec("torch") and find_spec("skorch"):
@@ -61,14 +63,18 @@ def test_what_is_public_is_listed_and_what_is_listed_exists(name):
         assert hasattr(module, member)
         value = getattr(module, member)
         if callable(value):
-            assert value.__module__ == name
+            assert value.__module__ in (name, "skinvariant")
 
 
 def test_the_package_lists_its_names_and_nothing_else():
     """All names, importable from the top, and no others."""
     assert skinvariant.__all__ == [
         "InvariantAggregator",
+        "InvariantVotingClassifier",
+        "InvariantVotingRegressor",
         "RelativeProjector",
+        "cross_stitch",
+        "diagnose",
         "select_anchors",
         "stitch",
     ]
@@ -126,6 +132,12 @@ def public_names():
     ):
         for method in (source, "plot"):
             yield f"skinvariant.plotting.{display}.{method}"
+    for kind, methods in (
+        ("Classifier", ("predict_proba", "predict_log_proba")),
+        ("Regressor", ()),
+    ):
+        for method in ("fit", "rebase", "predict", "get_metadata_routing", *methods):
+            yield f"skinvariant.voting.InvariantVoting{kind}.{method}"
     yield "skinvariant.RelativeProjector.inverse_transform"
     for method in ("fit", "transform", "predict", "inverse_transform", "score"):
         yield f"skinvariant.translation.SpaceTranslator.{method}"
@@ -159,3 +171,17 @@ def test_constructors_are_those_of_the_design(name):
     assert parameters[0].name == "n_anchors"
     assert parameters[0].default == 300
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters[1:])
+
+
+@pytest.mark.parametrize("kind", ["Classifier", "Regressor"])
+def test_constructors_of_the_votes(kind):
+    """The head is positional; the others have the names and defaults of the parts."""
+    vote = getattr(skinvariant, f"InvariantVoting{kind}")
+    first, *parameters = inspect.signature(vote).parameters.values()
+    assert (first.name, first.default) == ("estimator", None)
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters)
+    part = inspect.signature(skinvariant.InvariantAggregator).parameters
+    own = {
+        p.name: p.default for p in parameters if p.name not in ("absolute", "metrics")
+    }
+    assert own == {name: part[name].default for name in own}

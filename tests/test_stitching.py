@@ -1,8 +1,6 @@
 """stitch: swap the encoder, keep the head, at any depth of a pipeline."""
 
 import os
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from skinvariant import InvariantAggregator, RelativeProjector, select_anchors, stitch
 from skinvariant.datasets import make_related_spaces
 from skinvariant.stitching import mantel_test
+from skinvariant.voting import pool_translations
 
 DATA = os.environ.get("SKINVARIANT_DATA")
 real_data = pytest.mark.skipif(
@@ -598,44 +597,31 @@ def test_dask_anchors(spaces, model):
 # --- heads that hold no anchors -----------------------------------------------------
 
 
-@pytest.fixture
-def asked(monkeypatch):
-    """What the pool behind translations is made of."""
-    calls = []
-
-    def stitch_absolute(model, new_anchors, old_anchors, y=None):
-        calls.append((model, new_anchors, old_anchors, y))
-        return FrozenEstimator(model)
-
-    fake = types.ModuleType("skinvariant.voting")
-    fake.stitch_absolute = stitch_absolute
-    monkeypatch.setitem(sys.modules, "skinvariant.voting", fake)
-    return calls
-
-
-@pytest.mark.parametrize("y", [None, np.arange(30)])
-def test_any_head_with_its_old_anchors(spaces, asked, y):
-    """It is handed on with both sets of rows."""
+@pytest.mark.parametrize("labelled", [False, True])
+def test_any_head_with_its_old_anchors(spaces, labelled):
+    """It is pooled behind translations, also behind an encoder."""
     head = LogisticRegression(max_iter=1000).fit(spaces.X_a, spaces.y)
     old, new = spaces.X_a[:30], spaces.X_b[:30]
+    y = spaces.y[:30] if labelled else None
     stitched = stitch(head, new, old_anchors=old, y=y)
-    assert isinstance(stitched, FrozenEstimator)
-    raw = np.arange(30)[:, None]
+    expected = pool_translations(head, new, old, y)
+    predicted = stitched.predict_proba(spaces.X_b)
+    np.testing.assert_array_equal(predicted, expected.predict_proba(spaces.X_b))
+    assert stitched.weights_ == expected.weights_
+    np.testing.assert_array_equal(
+        stitched.predict(spaces.X_b), head.predict(spaces.X_a)
+    )
+    raw = np.arange(120)[:, None]
     encoder = FunctionTransformer(lambda rows: spaces.X_b[rows[:, 0]])
-    behind = stitch(head, raw, encoder=encoder, old_anchors=old, y=y)
+    behind = stitch(head, raw[:30], encoder=encoder, old_anchors=old, y=y)
     assert behind[0] is encoder
-    assert isinstance(behind[-1], FrozenEstimator)
-    for model, new_anchors, old_anchors, targets in asked:
-        assert model is head
-        np.testing.assert_array_equal(new_anchors, new)
-        np.testing.assert_array_equal(old_anchors, old)
-        assert targets is y
+    np.testing.assert_array_equal(behind.predict_proba(raw), predicted)
     with pytest.warns(UserWarning, match="do not look like the old ones") as caught:
         stitch(head, new[::-1], old_anchors=old)
     assert caught[0].filename == __file__
 
 
-def test_what_old_anchors_refuse(spaces, model, asked):
+def test_what_old_anchors_refuse(spaces, model):
     """A model with anchors, no predictions, raw samples, other numbers of rows."""
     head = LogisticRegression(max_iter=1000).fit(spaces.X_a, spaces.y)
     old, new = spaces.X_a[:30], spaces.X_b[:30]
@@ -651,4 +637,3 @@ def test_what_old_anchors_refuse(spaces, model, asked):
         stitch(head, new[1:], old_anchors=old)
     with pytest.raises(TypeError, match=r"in its own space as old_anchors=; got Log"):
         stitch(head, new)
-    assert not asked

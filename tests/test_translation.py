@@ -7,7 +7,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import ortho_group
 from sklearn.datasets import make_moons
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.preprocessing import StandardScaler
@@ -17,8 +17,10 @@ from skinvariant.translation import (
     _ALPHAS,
     _METHODS,
     SpaceTranslator,
-    _leave_one_out_errors,
+    _choose_by_leaving_out,
+    _KernelSpectrum,
     _procrustes_map,
+    _Sums,
 )
 
 COVERS = {
@@ -40,12 +42,12 @@ def noisy(n_samples, n_features=6, n_features_b=9, noise=0.3):
     spaces = make_related_spaces(
         n_samples,
         n_features,
-        n_features_b=n_features_b,
+        n_features_b=max(n_features, n_features_b),
         transformation="affine",
         noise=noise,
         random_state=0,
     )
-    return spaces.X_a, spaces.X_b
+    return spaces.X_a, spaces.X_b[:, :n_features_b]
 
 
 def squared_errors_by_refits(predictions, y):
@@ -128,6 +130,42 @@ def test_no_other_orthogonal_map_and_no_other_factor_fits_better(n_features_b):
             assert np.sum((best - target) ** 2) < np.sum((factor * best - target) ** 2)
 
 
+@pytest.mark.parametrize("n_samples", [1, 2, 8, 20])
+@pytest.mark.parametrize("widths", [(24, 24), (20, 33), (33, 20)])
+def test_few_rows_give_a_whole_orthogonal_map_too(n_samples, widths):
+    """Of directions that no row shows there is an image, at right angles to the rest.
+
+    The map is as good as that by a singular value decomposition of the whole product.
+    """
+    rng = np.random.default_rng(0)
+    X, y = (rng.standard_normal((n_samples, n)) for n in widths)
+    X, y = X - X.mean(axis=0), y - y.mean(axis=0)
+    turn = _procrustes_map(X, y)
+    narrow = turn if widths[0] >= widths[1] else turn.T
+    assert_allclose(narrow.T @ narrow, np.eye(min(widths)), atol=1e-12)
+    best = np.linalg.svd(X.T @ y, compute_uv=False).sum()
+    assert np.trace(turn.T @ X.T @ y) == pytest.approx(best, rel=1e-12, abs=1e-12)
+    scaled = _procrustes_map(X, y, scale=True)
+    if n_samples > 1:
+        assert_allclose(scaled, turn * (best / np.sum((X @ turn) ** 2)), rtol=1e-10)
+    else:
+        assert_allclose(scaled, turn)
+
+
+def test_equal_rows_among_few_give_an_orthogonal_map():
+    """Where the rows show fewer directions than there are rows."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((6, 30)), rng.standard_normal((6, 20))
+    coef = SpaceTranslator("orthogonal", scale=False).fit(X[[0, 1] * 5], y[[2, 3] * 5])
+    assert_allclose(coef.coef_ @ coef.coef_.T, np.eye(20), atol=1e-12)
+    assert_allclose(
+        coef.transform(X[:2]) - y[2:4].mean(axis=0),
+        (y[2:4] - y[2:4].mean(axis=0))
+        * (np.linalg.norm(X[0] - X[1]) / np.linalg.norm(y[2] - y[3])),
+        atol=1e-12,
+    )
+
+
 @pytest.mark.parametrize("method", ["linear", "affine"])
 def test_few_rows_give_the_smallest_map(method):
     """Of all maps that fit, the one of least norm, as numpy's pinv has it."""
@@ -179,16 +217,30 @@ def test_what_has_no_inverse_says_so(method):
 # --- penalties and widths -------------------------------------------------------
 
 
-@pytest.mark.parametrize(("n_samples", "n_features"), [(12, 5), (12, 30), (2, 3)])
+def spectrum_of(rows, shape):
+    """Kernel of a shape, and its decomposition."""
+    if shape == "linear":
+        return rows @ rows.T, _KernelSpectrum.of_rows(rows)
+    kernel = rbf_kernel(rows, gamma=0.1)
+    return kernel, _KernelSpectrum.of_kernel(kernel)
+
+
+def sum_of_squares(spectrum, targets, alpha):
+    """Sum of the squared leave-one-out errors."""
+    return np.sum((targets - spectrum.solve(targets, alpha)[1]) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "n_features"), [(12, 5), (12, 10), (12, 11), (12, 30), (2, 3)]
+)
 @pytest.mark.parametrize("shape", ["linear", "rbf"])
-def test_errors_are_those_of_refits_without_the_row(shape, n_samples, n_features):
+def test_left_out_are_the_predictions_of_refits(shape, n_samples, n_features):
     """Exact for intercept and kernel, also where there are fewer rows than columns."""
     X, y = noisy(n_samples, n_features, 30)
-    X, y = StandardScaler().fit_transform(X), StandardScaler().fit_transform(y)
-    kernel = X @ X.T if shape == "linear" else rbf_kernel(X, gamma=0.1)
-    alphas = [1e-6, 0.1, 10.0]
-    errors = _leave_one_out_errors(kernel, y, alphas)
-    for alpha, found in zip(alphas, errors, strict=True):
+    X = StandardScaler().fit_transform(X)
+    kernel, spectrum = spectrum_of(X, shape)
+    for alpha in (1e-6, 0.1, 10.0):
+        found = spectrum.solve(y, alpha)[1]
         for i in range(n_samples):
             rest = np.delete(np.arange(n_samples), i)
             mean = kernel[rest].mean(axis=0)
@@ -197,15 +249,80 @@ def test_errors_are_those_of_refits_without_the_row(shape, n_samples, n_features
             offset = y[rest].mean(axis=0)
             model.fit(centred[np.ix_(rest, rest)], y[rest] - offset)
             predicted = model.predict(centred[i : i + 1, rest])[0] + offset
-            assert_allclose(found[i], y[i] - predicted, atol=1e-6)
+            assert_allclose(found[i], predicted, atol=1e-6)
 
 
-def test_errors_do_not_vanish_with_the_penalty():
+@pytest.mark.parametrize("n_features", [5, 30])
+@pytest.mark.parametrize("shape", ["linear", "rbf"])
+def test_dual_coef_is_that_of_kernel_ridge(shape, n_features):
+    """One spectrum for several targets, of any width, as scikit-learn fits them."""
+    X, y = noisy(12, n_features, 7)
+    kernel, spectrum = spectrum_of(X, shape)
+    mean = kernel.mean(axis=0)
+    centred = kernel - mean - mean[:, np.newaxis] + mean.mean()
+    for targets in (y, y[:, :1], 3 - y[:, 2:4]):
+        model = KernelRidge(alpha=0.3, kernel="precomputed")
+        model.fit(centred, targets - targets.mean(axis=0))
+        found = spectrum.solve(targets, 0.3)[0]
+        assert_allclose(found, model.dual_coef_, atol=1e-10)
+
+
+def test_left_out_errors_do_not_vanish_with_the_penalty():
     """The row itself must not leak: noise cannot be predicted, whatever the penalty."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((20, 50)), rng.standard_normal((20, 4))
-    errors = _leave_one_out_errors(X @ X.T, y, np.logspace(-9, 3, 13))
-    assert np.mean(errors**2, axis=(1, 2)).min() > 0.8 * np.mean(y**2)
+    spectrum = _KernelSpectrum.of_rows(X)
+    sums = [sum_of_squares(spectrum, y, alpha) for alpha in np.logspace(-9, 3, 13)]
+    assert min(sums) > 0.8 * np.sum(y**2)
+
+
+def with_repeats(X, y):
+    """The same with a row that occurs three times, and one far away."""
+    X = np.vstack([X, X[:1], X[:1], 50 * X[1:2]])
+    return X, np.vstack([y, y[:1], y[:1], y[1:2]])
+
+
+@pytest.mark.parametrize("n_features", [5, 400])
+@pytest.mark.parametrize("n_targets", [1, 9, 500])
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_bounds_of_the_errors_hold_and_close(n_features, n_targets, noise):
+    """What is never computed in full was bounded rightly, for kernels of all kinds."""
+    X, y = with_repeats(*noisy(300, n_features, n_targets, noise=noise))
+    X, y = StandardScaler().fit_transform(X), y - y.mean(axis=0)
+    targets = y / np.linalg.norm(y)
+    narrow = np.linalg.qr(targets.T, mode="r").T if n_targets > 303 else targets
+    alphas = np.logspace(-9, 2, 12) * X.size
+    for shape in ("linear", "rbf"):
+        _, spectrum = spectrum_of(X, shape)
+        sums = _Sums(spectrum, narrow, alphas)
+        for k, alpha in enumerate(alphas):
+            lower, upper = np.array(list(sums.bounds(k))).T
+            exact = sum_of_squares(spectrum, targets, alpha)
+            assert lower[-1] == upper[-1] == pytest.approx(exact, rel=1e-7)
+            assert np.all(lower <= lower[-1] * (1 + 1e-9))
+            assert np.all(upper >= lower[-1] * (1 - 1e-9))
+            assert len(lower) > 6
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 5, 40, 200])
+@pytest.mark.parametrize("n_targets", [1, 30, 300])
+def test_the_choice_is_that_of_the_smallest_sum(n_samples, n_targets):
+    """Among kernels and penalties, and the first of equals."""
+    X, y = noisy(n_samples, 50, n_targets, noise=0.5)
+    spectra = [_KernelSpectrum.of_rows(X)] + [
+        _KernelSpectrum.of_kernel(rbf_kernel(X, gamma=gamma)) for gamma in (1e-3, 1e-2)
+    ]
+    alphas = [np.logspace(-3, 6, 19), np.logspace(-7, 1, 17), np.logspace(-7, 1, 9)]
+    index, alpha = _choose_by_leaving_out(spectra, alphas, y)
+    sums = [
+        [sum_of_squares(spectrum, y, alpha) for alpha in penalties]
+        for spectrum, penalties in zip(spectra, alphas, strict=True)
+    ]
+    smallest = min(map(min, sums))
+    position = list(alphas[index]).index(alpha)
+    assert sums[index][position] == pytest.approx(smallest, rel=1e-10)
+    again = _choose_by_leaving_out(spectra * 2, alphas * 2, y)
+    assert again == (index, alpha)
 
 
 @pytest.mark.parametrize(("n_samples", "n_features"), [(8, 6), (30, 6), (12, 30)])
@@ -226,6 +343,22 @@ def test_ridge_is_the_best_of_its_refits(n_samples, n_features):
     model = Ridge(translator.alpha_).fit(rows, targets)
     expected = StandardScaler().fit(y).inverse_transform(model.predict(rows))
     assert_allclose(translator.transform(X), expected, atol=1e-9)
+    left_out = cross_val_predict(model, rows, targets, cv=n_samples)
+    expected = StandardScaler().fit(y).inverse_transform(left_out)
+    assert_allclose(translator.left_out_, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("widths", [(64, 40), (20, 90), (90, 20), (300, 200)])
+def test_ridge_is_that_of_scikit_learn(widths):
+    """The penalty and the map of RidgeCV, on standardised columns."""
+    X, y = noisy(65, *widths, noise=0.5)
+    translator = SpaceTranslator("ridge").fit(X, y)
+    source, target = StandardScaler().fit(X), StandardScaler().fit(y)
+    rows = source.transform(X)
+    model = RidgeCV(_ALPHAS * np.sum(rows**2)).fit(rows, target.transform(y))
+    assert translator.alpha_ == pytest.approx(model.alpha_, rel=1e-12)
+    expected = model.coef_ * target.scale_[:, np.newaxis] / source.scale_
+    assert_allclose(translator.coef_, expected, atol=1e-8)
 
 
 class CentredKernelRidge(KernelRidge):
@@ -297,10 +430,12 @@ def test_the_grid_is_wide_enough(n_samples, n_features, n_features_b):
         else:
             kernel = rbf_kernel(rows, gamma=translator.gamma_)
         total = np.trace(kernel) - kernel.mean() * n_samples
-        alphas = [translator.alpha_, *np.logspace(-10, 4, 29) * total]
-        errors = _leave_one_out_errors(kernel, targets, alphas)
-        losses = np.mean(errors**2, axis=(1, 2))
-        assert losses[0] < 1.001 * losses.min()
+        spectrum = _KernelSpectrum.of_kernel(kernel)
+        best = min(
+            sum_of_squares(spectrum, targets, alpha)
+            for alpha in np.logspace(-10, 4, 29) * total
+        )
+        assert sum_of_squares(spectrum, targets, translator.alpha_) < 1.001 * best
         assert translator.score(X[n_samples:], y[n_samples:]) > 0.2
 
 
@@ -389,6 +524,42 @@ def test_one_column_may_have_one_dimension(method):
     assert one.score(X, y[:, 0]) == one.score(X, y[:, :1])
 
 
+@pytest.mark.parametrize("method", ["ridge", "kernel"])
+def test_a_wild_row_leaves_the_others_as_they_are(method):
+    """One source row a hundred million times as long: the kernel does not care."""
+    X, y = noisy(60)
+    plain = SpaceTranslator("kernel").fit(X[1:40], y[1:40])
+    wild = X[:40].copy()
+    wild[0] *= 1e8
+    translator = SpaceTranslator(method).fit(wild, y[:40])
+    assert np.isfinite(translator.transform(X)).all()
+    if method == "kernel":
+        score = translator.score(X[40:], y[40:])
+        assert score > plain.score(X[40:], y[40:]) - 0.1
+        narrow = translator.transform(X.astype(np.float32))
+        assert_allclose(narrow, translator.transform(X), atol=1e-4)
+
+
+@pytest.mark.parametrize("method", _METHODS)
+@pytest.mark.parametrize("exponents", [(180, 180), (-180, -180), (180, 0), (0, -180)])
+def test_units_of_any_size(method, exponents):
+    """Very large and very small spaces give the same in their units."""
+    X, y = noisy(30)
+    plain = SpaceTranslator(method).fit(X, y)
+    unit, target_unit = (10.0**exponent for exponent in exponents)
+    translator = SpaceTranslator(method).fit(X * unit, y * target_unit)
+    found = translator.transform(X * unit) / target_unit
+    assert_allclose(found, plain.transform(X), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["orthogonal", "linear", "affine", "ridge"])
+def test_a_map_beyond_the_range_of_numbers_is_refused(method):
+    """From a space of 1e-200 into one of 1e200 a map would need 1e400."""
+    X, y = noisy(30)
+    with pytest.raises(ValueError, match=r"not finite.*rescale"):
+        SpaceTranslator(method).fit(X * 1e-200, y * 1e200)
+
+
 def test_score_weighs_columns_by_variance():
     """One minus the squared errors of all columns over their squared deviations."""
     X, y = noisy(60)
@@ -445,6 +616,9 @@ def test_numbers_of_rows_must_agree():
         ({"method": 3}, TypeError, "method must be one of"),
         ({"alphas": [0.0]}, ValueError, "alphas must be a real number"),
         ({"alphas": []}, ValueError, "alphas must hold at least one number"),
+        ({"alphas": [1.0, np.inf]}, ValueError, "alphas must be a real number"),
+        ({"alphas": [10**400]}, ValueError, "alphas must be a real number"),
+        ({"method": "kernel", "alphas": [np.nan]}, ValueError, "alphas must be"),
         ({"alphas": ["a"]}, TypeError, "alphas must be a real number"),
         ({"method": "kernel", "gammas": (-1,)}, ValueError, "gammas must be"),
         ({"method": "kernel", "gammas": ()}, ValueError, "gammas must hold"),

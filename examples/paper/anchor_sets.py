@@ -1,11 +1,10 @@
 """Anchors: how many, chosen how, from where?
 
 ``python examples/paper/anchor_sets.py number`` stitches TREC and CIFAR-10 with 10 to
-2000 random anchors: each metric, the anchor-weighted pool (up to 1000), and what one
-might do instead with the same anchors: translate the new space (orthogonal, ridge,
-kernel up to 1000), or train on the anchors' labels, which the pool may be told as well
-(up to 300).  Where do the curves cross?  From 1000 anchors on with three draws, for
-time.
+2000 random anchors: each metric, and what one might do instead with the same anchors:
+translate the new space (orthogonal, ridge, kernel up to 1000), or train on the anchors'
+labels.  Where do the curves cross?  From 1000 anchors on with three draws, for time.
+The voting model has a script of its own, ``voting.py``.
 
 ``... strategy`` chooses 30 and 300 anchors at random, stratified by class, by
 k-means and as the farthest from each other, the last two in the head's space.  The
@@ -16,30 +15,49 @@ JPEG images, whose rows no head was trained on and whose classes nobody looks at
 heads of the JPEG images have anchors of the lossless ones.  The encoders are the four
 ResNets that have seen both.
 
-Heads are logistic regressions on 2,500 training rows, of the pool's strength; those on
-few labels of one that suits these.
+Heads are logistic regressions on 2,500 training rows, with C=0.3; those on few labels
+with one that suits these.
 """
 
 import warnings
 from itertools import permutations
 
 import ledger
-from classification import absolute, matrix, vote
+from classification import absolute, logistic, matrix
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.parallel import Parallel, delayed
 
-from skinvariant import stitch
+from skinvariant import RelativeProjector, stitch
 from skinvariant.anchors import choose_anchors
 from skinvariant.translation import SpaceTranslator
 
 FEW = 0.01  # strength of the heads on few labels, the best one for TREC
-N_ROWS, MOST_FOR_POOL, MOST_FOR_LABELS = 2500, 1000, 300
+N_ROWS, MOST_FOR_KERNEL, STRENGTH = 2500, 1000, 0.3
 NUMBERS = (10, 30, 100, 300, 1000, 2000)
 STRATEGIES = ("random", "stratified", "kmeans", "farthest")
 
 
+def metric_heads(anchors):
+    """Make a head for each metric; the anchors need not be rows of the heads."""
+    return {
+        metric: make_pipeline(
+            FrozenEstimator(
+                RelativeProjector(
+                    anchors="all",
+                    metric=metric,
+                    metric_params=params,
+                    post="standardize",
+                ).fit(anchors)
+            ),
+            logistic(STRENGTH),
+        )
+        for metric, params in ledger.SINGLE.items()
+    }
+
+
 def accuracies(spaces, y, y_test, seen, labels=None, translate=False):
-    """Yield method and table: of each metric, the pool, and what needs no relation.
+    """Yield method and table: of each metric, and of what needs no relation.
 
     Parameters
     ----------
@@ -56,9 +74,11 @@ def accuracies(spaces, y, y_test, seen, labels=None, translate=False):
         Whether to translate as well.
     """
     warnings.simplefilter("ignore")  # of few anchors, in a worker
-    votes = {a: vote(X, y, seen(a, a)) for a, (X, _) in spaces.items()}
-    heads = {a: each.named_estimators_ for a, each in votes.items()}
-    as_it_is = {a: each["absolute"] for a, each in heads.items()}
+    heads = {
+        a: {name: head.fit(X, y) for name, head in metric_heads(seen(a, a)).items()}
+        for a, (X, _) in spaces.items()
+    }
+    plain = {a: absolute(STRENGTH).fit(X, y) for a, (X, _) in spaces.items()}
     pairs, first = list(permutations(spaces, 2)), next(iter(spaces))
     n_anchors = len(seen(first, first))
 
@@ -70,23 +90,14 @@ def accuracies(spaces, y, y_test, seen, labels=None, translate=False):
     for metric in ledger.SINGLE:
         own = {a: each[metric] for a, each in heads.items()}
         yield metric, table(own, {(a, b): stitch(own[a], seen(a, b)) for a, b in pairs})
-    if n_anchors <= MOST_FOR_POOL:
-        pools = {(a, b): stitch(votes[a], seen(a, b), reweight=True) for a, b in pairs}
-        yield "anchor-weighted", table(votes, pools)
-        if translate:  # the pools know how
-            member = "absolute_translated_kernel"
-            kernel = {pair: dict(p.estimators)[member] for pair, p in pools.items()}
-            yield "kernel", table(as_it_is, kernel)
-    if labels is not None and n_anchors <= MOST_FOR_LABELS:
-        told = {"reweight": True, "y": labels}
-        pools = {(a, b): stitch(votes[a], seen(a, b), **told) for a, b in pairs}
-        yield "anchor-weighted, labels", table(votes, pools)
-    for method in ("orthogonal", "ridge") if translate else ():
+    methods = ["orthogonal", "ridge"] if translate else []
+    methods += ["kernel"] if translate and n_anchors <= MOST_FOR_KERNEL else []
+    for method in methods:
         translated = {}
         for a, b in pairs:
             step = SpaceTranslator(method).fit(seen(a, b), seen(a, a))
-            translated[a, b] = make_pipeline(step, as_it_is[a])
-        yield method, table(as_it_is, translated)
+            translated[a, b] = make_pipeline(step, plain[a])
+        yield method, table(plain, translated)
     if labels is not None:
         few = {b: absolute(FEW).fit(seen(first, b), labels) for b in spaces}
         yield "few labels", table(few, {(a, b): few[b] for a, b in pairs})

@@ -16,13 +16,6 @@ concat, sum, mean
     `InvariantAggregator` of the first four
 weighted, mlp_sum, attention
     `InvariantClassifier`, which learns the aggregation, in 15 epochs, not 40
-anchor-weighted
-    one head per metric, and one on the space as it is, which is heard behind
-    translations; all as the anchors tell, ``stitch(..., reweight=True)``
-anchor-weighted, four metrics
-    the same of the first four metrics alone
-anchor-weighted, labels
-    all of it, told the anchors' labels
 orthogonal, linear, ridge, affine, kernel
     `SpaceTranslator` from the tested encoder to the head's, under an absolute head
 few labels
@@ -30,12 +23,11 @@ few labels
 
 Each row holds a matrix of accuracies, rows heads and columns encoders, for one draw of
 anchors, and one strength C of the heads (null where they are not linear).  `report.py`
-takes each method at the C that is best on the test rows, in its favour; but the pools
-have one C, 0.3, which was chosen on held-back training rows, as were their members.
+takes each method at the C that is best on the test rows, in its favour.  The voting
+model has a script of its own, ``voting.py``.
 
 To stay within 20 minutes, and two hours for all data: 5,500 training rows at most, and
-with 1280 anchors TREC and CIFAR-10 alone, three draws, of the metrics, the pool and its
-rivals.
+with 1280 anchors TREC and CIFAR-10 alone, three draws, of the metrics and their rivals.
 """
 
 import warnings
@@ -43,14 +35,12 @@ from functools import partial
 
 import ledger
 from sklearn.base import clone
-from sklearn.ensemble import VotingClassifier
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.parallel import Parallel, delayed
 
-from skinvariant import InvariantAggregator, RelativeProjector, stitch
+from skinvariant import InvariantAggregator, stitch
 from skinvariant.translation import SpaceTranslator
 
 METRICS = ledger.METRICS
@@ -58,7 +48,6 @@ AGGREGATIONS = ("concat", "sum", "mean")
 LEARNED = ("weighted", "mlp_sum", "attention")
 TRANSLATORS = ("orthogonal", "linear", "ridge", "affine", "kernel")
 ABSOLUTE, RELATIVE = (0.001, 0.01, 0.1, 1.0), (0.01, 0.3)
-POOLED = 0.3
 MANY, N_ROWS = {"trec": 1280, "cifar10": 1280}, 5500
 
 
@@ -94,9 +83,9 @@ def swapped(heads, spaces, y_test, C, head, name):
     return heads[head, C].score(X_test, y_test) if fits else None
 
 
-def rivals(heads, spaces, y, y_test, anchors):
+def rivals(heads, spaces, y, y_test, anchors, translators=TRANSLATORS):
     """Yield method, C and accuracies of translations, and of few labels."""
-    for method in TRANSLATORS:
+    for method in translators:
         seen = {}
         for head, (X, _) in spaces.items():
             for name, (X_new, X_test) in spaces.items():
@@ -120,12 +109,12 @@ def translated(heads, seen, y_test, C, head, name):
     return heads[head, C].score(seen[head, name], y_test)
 
 
-def stitched(spaces, y_test, anchors, options, models, head, name):
+def stitched(spaces, y_test, anchors, models, head, name):
     """Accuracy of a fitted head under an encoder."""
     X, X_test = spaces[name]
     model = models[head]
     if head != name:
-        model = stitch(model, X[anchors], **options)
+        model = stitch(model, X[anchors])
     return model.score(X_test, y_test)
 
 
@@ -148,62 +137,29 @@ def learned_models(anchors, seed):
     return {name: InvariantClassifier(aggregation=name, **how) for name in LEARNED}
 
 
-def vote(X, y, anchors, C=POOLED):
-    """Fit a head for each metric, and one on the space as it is.
-
-    The anchors need not be rows of X.
-    """
-    voters = []
-    for metric, params in ledger.SINGLE.items():
-        step = RelativeProjector(
-            anchors="all", metric=metric, metric_params=params, post="standardize"
-        )
-        step = FrozenEstimator(step.fit(anchors))
-        voters.append((metric, make_pipeline(step, logistic(C))))
-    voters.append(("absolute", absolute(C)))
-    return VotingClassifier(voters, voting="soft").fit(X, y)
-
-
-def of_four(vote, X, y):
-    """Make a vote of the heads that see the four metrics, as they are."""
-    voters = [(m, FrozenEstimator(vote.named_estimators_[m])) for m in METRICS]
-    return VotingClassifier(voters, voting="soft").fit(X, y)
+def metric_models(anchors, C):
+    """Models over one metric each, by name, to fit on each space."""
+    return {
+        name: make_pipeline(step, logistic(C))
+        for name, step in ledger.projectors(anchors).items()
+        if name != "product"
+    }
 
 
 def relative(spaces, y, y_test, anchors, seed, whole):
-    """Yield method, C and accuracies of each metric and the pool.
-
-    The whole: of each aggregation, and of other pools, as well.
-    """
-    score = partial(stitched, spaces, y_test, anchors)
+    """Yield method, C, accuracies: of each metric; the whole: of aggregations, too."""
     models = {}
     for C in RELATIVE:
-        votes = {a: vote(X, y, X[anchors], C) for a, (X, _) in spaces.items()}
-        for metric in ledger.SINGLE:
-            heads = {a: each.named_estimators_[metric] for a, each in votes.items()}
-            yield metric, C, matrix(spaces, partial(score, {}, heads))
-        if C == POOLED:
-            yield from pools(votes, spaces, y, y_test, anchors, whole)
-        if whole:
-            models |= {(m, C): model for m, model in product_models(anchors, C).items()}
+        ready = metric_models(anchors, C)
+        ready |= product_models(anchors, C) if whole else {}
+        models |= {(name, C): model for name, model in ready.items()}
     if whole:
         learned = learned_models(anchors, seed)
         models |= {(m, None): model for m, model in learned.items()}
+    score = partial(stitched, spaces, y_test, anchors)
     for (method, C), model in models.items():
         heads = {a: clone(model).fit(X, y) for a, (X, _) in spaces.items()}
-        yield method, C, matrix(spaces, partial(score, {}, heads))
-
-
-def pools(votes, spaces, y, y_test, anchors, whole):
-    """Yield method, C and accuracies of votes that are heard as the anchors tell."""
-    score, told = partial(stitched, spaces, y_test, anchors), {"reweight": True}
-    yield "anchor-weighted", POOLED, matrix(spaces, partial(score, told, votes))
-    if whole:
-        four = {a: of_four(votes[a], X, y) for a, (X, _) in spaces.items()}
-        scores = matrix(spaces, partial(score, told, four))
-        yield "anchor-weighted, four metrics", POOLED, scores
-        scores = matrix(spaces, partial(score, told | {"y": y[anchors]}, votes))
-        yield "anchor-weighted, labels", POOLED, scores
+        yield method, C, matrix(spaces, partial(score, heads))
 
 
 def one_draw(heads, spaces, y, y_test, n_anchors, seed, whole):

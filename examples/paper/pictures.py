@@ -11,30 +11,30 @@ COLOURS = dict(
     zip(
         (
             *tables.METRICS,
-            *(tables.POOL, "orthogonal", "ridge", "kernel", "few labels"),
+            *("orthogonal", "ridge", "kernel", "few labels"),
         ),
         mpl.color_sequences["tab10"],
         strict=False,
     )
 )
-COLOURS |= {"absolute": "0.6", "product": "k", tables.LABELLED: "k"}
+COLOURS |= {"absolute": "0.6", "product": "k", tables.VOTE: "k"}
 
 
 def metrics(records):
-    """Stitched accuracy of each metric and of the pool, data set by data set."""
+    """Stitched accuracy of each metric, data set by data set."""
     names = [d for d in tables.TITLES if records.rows(f"classification_{d}")]
     figure = Figure(figsize=(8, 0.75 * len(names) + 1.4), layout="constrained")
     ax = figure.subplots()
-    methods = (*tables.METRICS, tables.POOL)
+    methods = tables.METRICS
     for row, data in enumerate(names):
         found = tables.classified(records, data)
         for i, method in enumerate(methods):
             values = found[method][:, 1]
             ax.errorbar(
                 values.mean(),
-                row + (i - 2.5) * 0.13,
+                row + (i - 2) * 0.13,
                 xerr=values.std(ddof=1) if len(values) > 1 else 0,
-                fmt="D" if method == tables.POOL else "o",
+                fmt="o",
                 color=COLOURS[method],
                 label=method if row == 0 else None,
                 capsize=2,
@@ -67,8 +67,7 @@ def anchor_sets_number(records):
         for method in dict.fromkeys(m for d, m, _ in found if d == data):
             numbers = sorted(n for d, m, n in found if (d, m) == (data, method))
             runs = [found[data, method, n] for n in numbers]
-            rival = method not in (*tables.METRICS, tables.POOL)
-            main = method.startswith(tables.POOL)
+            rival = method not in tables.METRICS
             curve(
                 ax,
                 numbers,
@@ -76,12 +75,39 @@ def anchor_sets_number(records):
                 label=method if ax is axes[0] else None,
                 color=COLOURS[method],
                 linestyle="--" if rival else "-",
-                linewidth=2.5 if main else 1.2,
+                linewidth=1.2,
             )
         ax.set(xscale="log", xlabel="anchors", title=tables.TITLES.get(data, data))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("stitched accuracy")
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def voting(records):
+    """Accuracy of the voting model and its rivals against the number of anchors."""
+    datas = [d for d in tables.TITLES if records.rows(f"voting_{d}")]
+    figure = Figure(figsize=(10, 3.2 * -(-len(datas) // 3)), layout="constrained")
+    axes = figure.subplots(-(-len(datas) // 3), min(3, len(datas)), squeeze=False)
+    names = {tables.VOTE: (tables.VOTE,), tables.LABELLED: (tables.LABELLED,)}
+    names |= {k: v for k, v in tables.RIVALS.items() if k != "first edition"}
+    for ax, data in zip(axes.flat, datas, strict=False):
+        drawn = dict(tables.voted(records, data))
+        for label, methods in names.items():
+            numbers = [n for n, found in drawn.items() if set(methods) <= set(found)]
+            found = [drawn[n] for n in numbers]
+            runs = [each[tables.best_of(each, methods)][:, 1] for each in found]
+            vote = label.startswith(tables.VOTE)
+            colour = "k" if vote else COLOURS.get(label, "tab:blue")
+            style = {"linestyle": "-" if label == tables.VOTE else "--"}
+            style |= {"color": colour, "linewidth": 2.2 if vote else 1.2}
+            curve(
+                ax, numbers, runs, label=label if ax is axes.flat[0] else None, **style
+            )
+        ax.set(xscale="log", xlabel="anchors", title=tables.TITLES[data])
+        ax.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("stitched accuracy")
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
@@ -122,6 +148,7 @@ def transformations(records):
 def draw(records, folder):
     """Draw all, each into a file of its name."""
     for name, picture in (
+        ("voting_trec", voting),
         ("classification_trec", metrics),
         ("anchor_sets_number", anchor_sets_number),
         ("transformations", transformations),

@@ -1,0 +1,1441 @@
+"""The voting models: what their members predict, and how they are weighted."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from joblib import parallel_config
+from scipy.optimize import lsq_linear, minimize
+from scipy.spatial.distance import cdist
+from scipy.special import log_softmax, softmax
+from scipy.stats import ortho_group
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.exceptions import DataConversionWarning, NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    KFold,
+    TunedThresholdClassifierCV,
+    train_test_split,
+)
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeRegressor
+from sklearn.utils import estimator_html_repr
+
+from skinvariant import (
+    InvariantVotingClassifier,
+    InvariantVotingRegressor,
+    RelativeProjector,
+    select_anchors,
+    stitch,
+)
+from skinvariant.datasets import make_related_spaces
+from skinvariant.metrics import METRICS, TRANSFORMATIONS, Metric, cosine
+from skinvariant.translation import SpaceTranslator
+from skinvariant.voting import (
+    decision_agreement,
+    log_odds,
+    pool_translations,
+    signal_to_noise,
+)
+
+SPACES = make_related_spaces(240, n_features_b=12, noise=0.1, random_state=0)
+X_A, X_B, Y = SPACES.X_a, SPACES.X_b, SPACES.y
+TARGETS = np.column_stack([X_A[:, 0] + X_A[:, 1], X_A[:, 2] ** 2])
+VOTES = [InvariantVotingClassifier, InvariantVotingRegressor]
+SMALL = {"n_anchors": 40, "metrics": ("cosine", "euclidean"), "random_state": 0}
+
+
+def fitted(vote=InvariantVotingClassifier, y=None, **params):
+    """Return a small voting model fitted on the first space."""
+    y = (Y if vote is InvariantVotingClassifier else TARGETS[:, 0]) if y is None else y
+    return vote(**SMALL | params).fit(X_A, y)
+
+
+def rebased(model, X=X_B, y=None):
+    """Return it on the second space, with labels of the anchors where `y` is given."""
+    rows = model.anchor_indices_
+    return model.rebase(X[rows], None if y is None else y[rows])
+
+
+def outputs(model, X):
+    """Return probabilities, or predictions of a regressor."""
+    return getattr(model, "predict_proba", model.predict)(X)
+
+
+def assert_close(actual, expected):
+    """Compare values of arrays whose columns lie otherwise in memory."""
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+# --- mathematics --------------------------------------------------------------------
+
+
+def test_log_odds_of_a_linear_classifier_are_its_centred_decision_values():
+    """And probabilities of 0 count as one in a million."""
+    head = LogisticRegression(C=0.01).fit(X_A, Y)
+    values = head.decision_function(X_A)
+    centred = values - values.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(log_odds(head.predict_proba(X_A)), centred, atol=1e-6)
+    np.testing.assert_allclose(log_odds([[1, 0]]), [[np.log(1e3), -np.log(1e3)]])
+
+
+def test_agreement_is_the_correlation_of_all_columns():
+    """In [0, 1], whatever offsets the columns have; 0 where nothing varies."""
+    rng = np.random.default_rng(0)
+    values, others = rng.standard_normal((2, 50, 3))
+    others = 5 + others + values
+    flat = [(x - x.mean(axis=0)).ravel() for x in (values, others)]
+    expected = np.corrcoef(*flat)[0, 1]
+    assert decision_agreement(values, others) == pytest.approx(expected)
+    assert decision_agreement(values, -others) == 0
+    assert decision_agreement(values, np.ones((50, 3))) == 0
+
+
+def test_signal_to_noise_gives_the_best_mean_of_independent_members():
+    """Its error, over many rows, is that of least squares within a hundredth."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal(100_000)
+    noise = np.array([0.3, 1.0, 3.0])
+    members = truth + noise[:, np.newaxis] * rng.standard_normal((3, len(truth)))
+    weights = signal_to_noise([np.corrcoef(truth, m)[0, 1] for m in members])
+    best = noise**-2.0 / np.sum(noise**-2.0)
+    errors = [np.mean((w @ members - truth) ** 2) for w in (weights, best)]
+    assert weights.sum() == pytest.approx(1)
+    assert errors[0] < 1.01 * errors[1]
+    np.testing.assert_array_equal(signal_to_noise([0, 0]), [0.5, 0.5])
+
+
+# --- recomputed by other means ------------------------------------------------------
+
+
+def relative_by_hand(metric, rows, anchors, *, leave_out=False):
+    """Return standardised distances to the anchors."""
+    own = cdist(anchors, anchors, metric)
+    values = cdist(rows, anchors, metric)
+    if leave_out:
+        n = len(anchors)
+        others = (values.sum(axis=0) - np.diag(values)) / (n - 1)
+        values = values + np.diag(others - np.diag(values))
+    if metric == "cosine":
+        own, values = 1 - own, 1 - values
+    return (values - own.mean(axis=0)) / own.std(axis=0)
+
+
+def smoothed(proba, n_rows=40):
+    """Return logarithms after Laplace's rule of succession."""
+    return np.log((n_rows * proba + 1) / (n_rows + proba.shape[1]))
+
+
+def members_by_hand(head, y):
+    """Return a head for each metric, one on the space, and the anchors' rows."""
+    rows = fitted().anchor_indices_
+    anchors, names = X_A[rows], {"cosine": "cosine", "euclidean": "euclidean"}
+    heads = {
+        name: clone(head).fit(relative_by_hand(metric, X_A, anchors), y)
+        for name, metric in names.items()
+    }
+    heads["absolute"] = make_pipeline(StandardScaler(), clone(head)).fit(X_A, y)
+    return heads, rows
+
+
+def test_probabilities_before_rebase():
+    """A logarithmic pool, of which the absolute head has half the weight."""
+    head = LogisticRegression(C=0.1, max_iter=1000)
+    heads, rows = members_by_hand(head, Y)
+    logs = 0.5 * smoothed(heads["absolute"].predict_proba(X_A))
+    for name in ("cosine", "euclidean"):
+        X = relative_by_hand(name, X_A, X_A[rows])
+        logs += 0.25 * smoothed(heads[name].predict_proba(X))
+    model = fitted()
+    np.testing.assert_allclose(model.predict_proba(X_A), softmax(logs, axis=1), 1e-5)
+    np.testing.assert_allclose(model.predict_log_proba(X_A), log_softmax(logs, axis=1))
+    assert model.weights_ == {"cosine": 0.25, "euclidean": 0.25, "absolute": 0.5}
+    assert model.agreement_ == dict.fromkeys(model.weights_, 1.0)
+    np.testing.assert_array_equal(model.predict(X_A), logs.argmax(axis=1))
+
+
+def test_predictions_before_rebase():
+    """The weighted mean of the heads' predictions, of several targets as well."""
+    heads, rows = members_by_hand(RidgeCV(np.logspace(0, 5, 11)), TARGETS)
+    expected = 0.5 * heads["absolute"].predict(X_A)
+    for name in ("cosine", "euclidean"):
+        X = relative_by_hand(name, X_A, X_A[rows])
+        expected += 0.25 * heads[name].predict(X)
+    model = fitted(InvariantVotingRegressor, TARGETS)
+    np.testing.assert_allclose(model.predict(X_A), expected, rtol=1e-8)
+
+
+def translations_by_hand(old, new, values, head_outputs, behind):
+    """Return what both members behind translations give for anchors left out."""
+    left_out = SpaceTranslator("kernel").fit(new, values).left_out_
+    turned = np.empty_like(old)
+    for train, test in KFold(5, shuffle=True, random_state=0).split(new):
+        a, b = (X[train] - X[train].mean(axis=0) for X in (new, old))
+        u, s, vt = np.linalg.svd(a.T @ b, full_matrices=False)
+        scale = s.sum() / np.sum((a @ u @ vt) ** 2)
+        moved = (new[test] - new[train].mean(axis=0)) @ (scale * u @ vt)
+        turned[test] = moved + old[train].mean(axis=0)
+    return {"kernel": behind(left_out), "orthogonal": head_outputs(turned)}
+
+
+def agreements_by_hand(found, references, values):
+    """Return correlations with the references, by member."""
+    result = {}
+    for name, output in found.items():
+        a, b = values(output), values(references.get(name, references["absolute"]))
+        a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+        result[name] = max(0.0, np.corrcoef(a.ravel(), b.ravel())[0, 1])
+    return result
+
+
+def prior_by_hand(agreements):
+    """Return weights of sum 1 by signal-to-noise ratios."""
+    squares = np.array(list(agreements.values())) ** 2
+    ratios = squares / (1.01 - squares)
+    return ratios / ratios.sum()
+
+
+# the direction that cosines cannot show is lost, and the axes are bent
+BENT = np.tanh(X_B / 4)
+
+
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_weights_after_rebase(with_labels):
+    """Those that minimise the documented objective, by another optimiser."""
+    head = LogisticRegression(C=0.1, max_iter=1000)
+    heads, rows = members_by_hand(head, Y)
+    old, new = X_A[rows], BENT[rows]
+    own = {
+        name: heads[name].predict_proba(relative_by_hand(name, old, old, leave_out=1))
+        for name in ("cosine", "euclidean")
+    }
+    own["absolute"] = heads["absolute"].predict_proba(old)
+    found = {
+        name: heads[name].predict_proba(relative_by_hand(name, new, new, leave_out=1))
+        for name in ("cosine", "euclidean")
+    }
+    found |= translations_by_hand(
+        old,
+        new,
+        log_odds(own["absolute"]),
+        heads["absolute"].predict_proba,
+        lambda values: softmax(values, axis=1),
+    )
+    agreements = agreements_by_hand(found, own, log_odds)
+    prior, alpha = prior_by_hand(agreements), 50
+    shares = {"cosine": 0.25, "euclidean": 0.25, "absolute": 0.5}
+    logs = sum(share * smoothed(own[name]) for name, share in shares.items())
+    targets = softmax(logs, axis=1)
+    if with_labels:
+        targets, alpha = np.eye(3)[Y[rows]], 10
+        left_out, few_shot = np.empty((40, 3)), make_pipeline(StandardScaler(), head)
+        for train, test in KFold(5, shuffle=True, random_state=0).split(new):
+            few_shot.fit(new[train], Y[rows][train])
+            left_out[test] = few_shot.predict_proba(new[test])
+        found["few_shot"], prior = left_out, np.r_[prior, 0.25]
+    logs = np.array([smoothed(proba) for proba in found.values()])
+
+    def loss(weights):
+        pooled = log_softmax(np.tensordot(weights, logs, 1), axis=1)
+        return -np.sum(targets * pooled) + alpha * np.sum((weights - prior) ** 2)
+
+    bounds = [(0, None)] * len(prior)
+    expected = minimize(loss, prior, bounds=bounds, method="SLSQP", tol=1e-12).x
+    model = rebased(fitted(), BENT, Y if with_labels else None)
+    assert list(model.weights_) == list(found) == list(model.named_estimators_)
+    assert model.agreement_ == pytest.approx(agreements, abs=1e-4)
+    np.testing.assert_allclose(list(model.weights_.values()), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("with_targets", [False, True])
+@pytest.mark.parametrize("columns", [0, slice(0, 2)], ids=["one", "two"])
+def test_weights_of_a_regressor_after_rebase(columns, with_targets):
+    """A ridge regression towards the prior, without negative weights."""
+    y = TARGETS[:, columns]
+    heads, rows = members_by_hand(RidgeCV(np.logspace(0, 5, 11)), y)
+    old, new, flat = X_A[rows], BENT[rows], lambda p: np.asarray(p).reshape(40, -1)
+    own, found = {"absolute": flat(heads["absolute"].predict(old))}, {}
+    for name in ("cosine", "euclidean"):
+        for space, kept in ((old, own), (new, found)):
+            X = relative_by_hand(name, space, space, leave_out=True)
+            kept[name] = flat(heads[name].predict(X))
+    predict = lambda X: flat(heads["absolute"].predict(X))  # noqa: E731
+    found |= translations_by_hand(old, new, own["absolute"], predict, flat)
+    agreements = agreements_by_hand(found, own, flat)
+    prior, alpha = prior_by_hand(agreements), 50
+    shares = {"cosine": 0.25, "euclidean": 0.25, "absolute": 0.5}
+    targets = sum(share * own[name] for name, share in shares.items())
+    if with_targets:
+        targets, alpha = flat(y[rows]), 10
+        ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
+        left_out = np.empty_like(targets)
+        for train, test in KFold(5, shuffle=True, random_state=0).split(new):
+            ridge.fit(new[train], y[rows][train])
+            left_out[test] = ridge.predict(new[test]).reshape(len(test), -1)
+        found["few_shot"], prior = left_out, np.r_[prior, 0.25]
+    stack = np.stack([(p - p.mean(axis=0)).ravel() for p in found.values()], axis=1)
+    centred = (targets - targets.mean(axis=0)).ravel()
+    unit = np.mean((stack @ prior - centred) ** 2)
+    system = np.vstack([stack / np.sqrt(2 * unit), np.sqrt(alpha) * np.eye(len(prior))])
+    goal = np.r_[centred / np.sqrt(2 * unit), np.sqrt(alpha) * prior]
+    expected = lsq_linear(system, goal, (0, np.inf)).x
+    model = rebased(
+        fitted(InvariantVotingRegressor, y), BENT, y if with_targets else None
+    )
+    np.testing.assert_allclose(list(model.weights_.values()), expected, atol=1e-5)
+    means = sum(w * p.mean(axis=0) for w, p in zip(expected, found.values(), strict=1))
+    np.testing.assert_allclose(
+        model.intercept_, targets.mean(axis=0) - means, atol=1e-4
+    )
+
+
+# --- known answers ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Digits: rows to train with and rows to test with."""
+    X, y = load_digits(return_X_y=True)
+    return train_test_split(X, y, random_state=0, train_size=900)
+
+
+@pytest.fixture(scope="module")
+def digits_model(digits):
+    """A voting model of the digits, all metrics, 100 anchors."""
+    return InvariantVotingClassifier(n_anchors=100, random_state=0).fit(
+        digits[0], digits[2]
+    )
+
+
+def on_digits(digits, model, encoder, y=None):
+    """Return the model behind an encoder of digits, and its score."""
+    rows = model.anchor_indices_
+    labels = None if y is None else y[rows]
+    new = model.rebase(encoder(digits[0])[rows], labels)
+    return new, new.score(encoder(digits[1]), digits[3])
+
+
+def test_a_rotation_costs_nothing(digits, digits_model):
+    """Nor do another scale and origin."""
+    turn = ortho_group.rvs(64, random_state=0)
+    own = digits_model.score(digits[1], digits[3])
+    _, score = on_digits(digits, digits_model, lambda X: 3 * X @ turn + 10)
+    assert own > 0.95
+    assert abs(score - own) <= 0.01
+
+
+def test_the_metric_that_survives_has_the_largest_weight(digits):
+    """Linear maps leave coordinates in the anchors' frame, and no other metric."""
+    model = InvariantVotingClassifier(
+        n_anchors=100, absolute=False, random_state=0
+    ).fit(digits[0], digits[2])
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((64, 64)) * np.exp(rng.uniform(-3, 3, 64))
+    new, score = on_digits(digits, model, lambda X: X @ matrix)
+    assert max(new.weights_, key=new.weights_.get) == "change_of_basis"
+    assert max(new.agreement_, key=new.agreement_.get) == "change_of_basis"
+    assert score > 0.8
+
+
+def test_a_map_that_is_not_linear(digits, digits_model):
+    """The kernel learns it from the anchors, or the metrics survive: little is lost."""
+    turn = ortho_group.rvs(64, random_state=0)
+    _, score = on_digits(
+        digits, digits_model, lambda X: np.tanh((X - 8) @ turn / 16) ** 3
+    )
+    assert score > 0.85
+
+
+def test_anchors_of_noise_weigh_little(digits, digits_model):
+    """No member predicts what the model did, and labels are not predictable either."""
+    noise = np.random.default_rng(0).standard_normal((100, 64))
+    for y in (None, digits[2][digits_model.anchor_indices_]):
+        new = digits_model.rebase(noise, y)
+        assert new.weights_["kernel"] == new.weights_["orthogonal"] == 0
+        assert max(new.weights_.values()) < 0.15
+        assert max(new.agreement_.values()) < 0.3
+        assert np.mean(new.predict_proba(digits[1]).max(axis=1)) < 0.3
+    own = digits_model.predict_proba(digits[1]).max(axis=1)
+    assert np.mean(own) > 0.7
+
+
+def test_labels_help_where_the_spaces_have_little_in_common(digits, digits_model):
+    """The head trained on the anchors gets the largest weight, and is right."""
+
+    def shuffled(X):
+        X = X - 8
+        return np.column_stack([X * np.roll(X, 1, axis=1), np.abs(X)])
+
+    plain, score = on_digits(digits, digits_model, shuffled)
+    told, better = on_digits(digits, digits_model, shuffled, digits[2])
+    assert "few_shot" in told.weights_
+    assert "few_shot" not in plain.weights_
+    assert better >= score - 0.01
+    assert better > 0.75
+
+
+def test_a_regressor_recovers_its_predictions_behind_a_rotation():
+    """With R^2 as in its own space, also with a shifted scale of the new space."""
+    turn = ortho_group.rvs(8, random_state=0)
+    for y in (TARGETS[:, 0], TARGETS):
+        model = fitted(InvariantVotingRegressor, y)
+        X_new = 5 * X_A @ turn - 3
+        score = rebased(model, X_new).score(X_new, y)
+        assert score > model.score(X_A, y) - 0.02 > 0.7
+
+
+def test_the_same_space_again(digits, digits_model):
+    """Predictions agree with the own ones on nearly all rows."""
+    new, _ = on_digits(digits, digits_model, lambda X: X)
+    own, other = digits_model.predict(digits[1]), new.predict(digits[1])
+    assert np.mean(own == other) > 0.98
+
+
+EXACT = [
+    (name, transformation)
+    for name, metric in METRICS.items()
+    for transformation in TRANSFORMATIONS
+    if transformation in metric.invariances
+]
+
+
+@pytest.mark.parametrize(("metric", "transformation"), EXACT)
+def test_what_a_metric_ignores_changes_no_probability(metric, transformation):
+    """As declared: for spaces that differ by such a transformation, to 1e-8."""
+    spaces = make_related_spaces(120, transformation=transformation, random_state=1)
+    model = InvariantVotingClassifier(
+        metrics=(metric,),
+        metric_params={},
+        absolute=False,
+        n_anchors=30,
+        random_state=0,
+    ).fit(spaces.X_a, spaces.y)
+    new = model.rebase(spaces.X_b[model.anchor_indices_])
+    assert transformation in model.invariances_
+    np.testing.assert_allclose(
+        new.predict_proba(spaces.X_b), model.predict_proba(spaces.X_a), atol=1e-8
+    )
+    assert new.weights_ == pytest.approx({metric: 1.0}, abs=1e-6)
+
+
+def test_rotation_and_scaling_change_no_probability():
+    """Of cosines, nor of distances that are standardised by anchor."""
+    spaces = make_related_spaces(
+        transformation=("orthogonal", "isotropic_scaling"), random_state=0
+    )
+    for vote in VOTES:
+        model = vote(**SMALL, absolute=False).fit(spaces.X_a, spaces.y)
+        new = model.rebase(spaces.X_b[model.anchor_indices_])
+        assert {"orthogonal", "isotropic_scaling"} <= new.invariances_
+        np.testing.assert_allclose(
+            outputs(new, spaces.X_b), outputs(model, spaces.X_a), atol=1e-8
+        )
+
+
+# --- rebase -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vote", VOTES)
+def test_rebase_changes_nothing_in_the_original(vote):
+    """Bit by bit; and a later fit of the original changes nothing in the rebased."""
+    model = fitted(vote)
+    before, weights = outputs(model, X_A), dict(model.weights_)
+    new = rebased(model)
+    assert type(new) is vote
+    np.testing.assert_array_equal(outputs(model, X_A), before)
+    assert model.weights_ == weights
+    after, again = outputs(new, X_B), rebased(model, BENT)
+    model.set_params(n_anchors=20).fit(X_A[:100, :3], Y[:100])
+    np.testing.assert_array_equal(outputs(new, X_B), after)
+    indices = new.anchor_indices_
+    np.testing.assert_array_equal(
+        outputs(new.rebase(BENT[indices]), BENT), outputs(again, BENT)
+    )
+
+
+@pytest.mark.parametrize("vote", VOTES)
+def test_a_rebased_model_is_rebased_as_the_original(vote):
+    """To the same bits, there and back, with labels in between or not."""
+    model = fitted(vote)
+    rows, y = model.anchor_indices_, Y[fitted().anchor_indices_]
+    direct = model.rebase(BENT[rows])
+    for between in (model.rebase(X_B[rows]), model.rebase(X_B[rows], y)):
+        again = between.rebase(BENT[rows])
+        assert again.weights_ == direct.weights_
+        np.testing.assert_array_equal(outputs(again, BENT), outputs(direct, BENT))
+        back = between.rebase(X_A[rows])
+        expected = outputs(model.rebase(X_A[rows]), X_A)
+        np.testing.assert_array_equal(outputs(back, X_A), expected)
+
+
+@pytest.mark.parametrize("vote", VOTES)
+def test_a_rebased_model_fitted_again_is_as_new(vote):
+    """Nothing of the rebase stays, the intercept of a regressor included."""
+    y = Y if vote is InvariantVotingClassifier else TARGETS[:, 0]
+    new, expected = rebased(fitted(vote), y=y), vote(**SMALL).fit(X_B, y)
+    again = new.fit(X_B, y)
+    np.testing.assert_array_equal(outputs(again, X_B), outputs(expected, X_B))
+    assert again.weights_ == expected.weights_
+
+
+def test_the_members_and_their_weights():
+    """Names as documented, no negative weight, the same keys everywhere."""
+    model = fitted(metrics=tuple(METRICS))
+    assert list(model.weights_) == [*METRICS, "absolute"]
+    for y, names in ((None, []), (Y, ["few_shot"])):
+        new = rebased(model, y=y)
+        assert list(new.weights_) == [*METRICS, "kernel", "orthogonal", *names]
+        assert list(new.named_estimators_) == list(new.weights_)
+        assert min(new.weights_.values()) >= 0
+        assert set(new.agreement_) == set(new.weights_) - {"few_shot"}
+    relative = rebased(fitted(absolute=False))
+    assert list(relative.weights_) == ["cosine", "euclidean"]
+
+
+class Counted:
+    """Compare the first axis alone, sign included, and count rows that are compared."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, X, anchors):
+        """Compare."""
+        self.calls.append(len(X))
+        return X[:, :1] * np.abs(anchors[:, 0])
+
+
+def test_anchors_are_compared_with_themselves_once():
+    """At fit, and at rebase, where nothing else is compared."""
+    counted = Counted()
+    metrics = ("cosine", Metric("counted", counted), "euclidean")
+    model = fitted(metrics=metrics)
+    assert counted.calls == [40, 240]
+    for y in (None, Y):
+        counted.calls.clear()
+        rebased(model, y=y)
+        assert counted.calls == [40]
+
+
+@pytest.mark.parametrize(
+    "metrics", [("cosine", "euclidean"), ("cosine",), ("manhattan", "chebyshev")]
+)
+def test_members_of_no_weight_are_not_computed(metrics):
+    """Neither the head nor the metric; `aggregator_` has them all the same."""
+    counted, heads = Counted(), []
+
+    class Head(LogisticRegression):
+        def predict_proba(self, X):
+            heads.append(self)
+            return super().predict_proba(X)
+
+    X = make_related_spaces(240, 4, random_state=0).X_a
+    X = X - X.mean(axis=0)
+    own = Metric("counted", counted)
+    model = InvariantVotingClassifier(Head(), **SMALL | {"metrics": (own, *metrics)})
+    model.fit(X, (X[:, 0] > 0).astype(int))
+    X_new = X * [-1, 1, 1, 1]  # which no metric notices but this one
+    new = rebased(model, X_new)
+    assert new.weights_["counted"] == 0 < min(new.weights_[name] for name in metrics)
+    counted.calls.clear()
+    heads.clear()
+    proba = new.predict_proba(X_new)
+    assert counted.calls == []
+    assert len(heads) == sum(
+        weight > 0 and name != "kernel" for name, weight in new.weights_.items()
+    )
+    relative, logs = new.aggregator_.transform(X_new), 0
+    assert counted.calls == [240]
+    for place, (name, weight) in enumerate(new.weights_.items()):
+        taken = name in ("counted", *metrics)
+        rows = relative[:, 40 * place : 40 * place + 40] if taken else X_new
+        member = new.named_estimators_[name]
+        logs = logs + weight * smoothed(member.predict_proba(rows))
+    np.testing.assert_allclose(proba, softmax(logs, axis=1), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "kept", [["cosine"], ["euclidean", "chebyshev"], ["inner", "change_of_basis"]]
+)
+def test_some_metrics_of_an_aggregator(kept):
+    """The columns are those that it gives among all metrics."""
+    model = fitted(metrics=tuple(METRICS)).aggregator_
+    some = model._with_metrics(kept)
+    relative = dict(zip(METRICS, np.split(model.transform(X_A), 11, 1), strict=True))
+    expected = np.hstack([values for name, values in relative.items() if name in kept])
+    np.testing.assert_allclose(some.transform(X_A), expected, rtol=1e-9, atol=1e-9)
+    assert some.get_feature_names_out().tolist() == [
+        name
+        for name in model.get_feature_names_out()
+        if name.rpartition("_")[0] in kept
+    ]
+    assert model._with_metrics([*METRICS]) is model
+    assert model._with_metrics(["kernel"]) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, y: (X[:-1], None), "40 rows, in the same order; got 39"),
+        (lambda X, y: (np.vstack([X, X]), None), "got 80"),
+        (lambda X, y: (np.where(X[3, 3] == X, np.nan, X), None), "contains NaN"),
+        (lambda X, y: (X[:, 0], None), "Expected 2D array"),
+        (lambda X, y: (X, y[:-1]), "one label for each of the 40 anchors; got 39"),
+        (lambda X, y: (X, y + 7), r"classes \[0, 1, 2\]; got \[7, 8, 9\]"),
+        (lambda X, y: (X, np.where(y, None, "a")), r"got \[None, 'a'\]"),
+        (lambda X, y: (X, np.eye(3)[y]), "should be a 1d array"),
+    ],
+)
+def test_what_rebase_refuses(change, message):
+    """With a ValueError that states what it must be."""
+    model = fitted()
+    rows = model.anchor_indices_
+    with pytest.raises(ValueError, match=message):
+        model.rebase(*change(X_B[rows], Y[rows]))
+
+
+@pytest.mark.parametrize(
+    ("y", "shape", "message"),
+    [
+        (TARGETS[:, 0], (39,), r"shape \(40,\); got \(39,\)"),
+        (TARGETS[:, 0], (40, 2), r"shape \(40,\); got \(40, 2\)"),
+        (TARGETS, (40,), r"shape \(40, 2\); got \(40,\)"),
+        (TARGETS[:, :1], (40,), r"shape \(40, 1\); got \(40,\)"),
+    ],
+)
+def test_what_rebase_of_a_regressor_refuses(y, shape, message):
+    """Targets of another shape, and targets that are no numbers."""
+    model = fitted(InvariantVotingRegressor, y)
+    anchors = X_B[model.anchor_indices_]
+    with pytest.raises(ValueError, match=message):
+        model.rebase(anchors, np.zeros(shape))
+    with pytest.raises(ValueError, match="y contains NaN"):
+        model.rebase(anchors, np.full((40, *y.shape[1:]), np.nan))
+    with pytest.raises(ValueError, match="could not convert"):
+        model.rebase(anchors, np.full((40, *y.shape[1:]), "a"))
+
+
+def test_nothing_works_before_fit():
+    """As everywhere in scikit-learn."""
+    for vote in VOTES:
+        model = vote()
+        for call in (model.predict, model.rebase):
+            with pytest.raises(NotFittedError):
+                call(X_A)
+        for name in ("anchor_indices_", "n_samples_fit_", "invariances_"):
+            with pytest.raises(NotFittedError):
+                getattr(model, name)
+
+
+def test_classes_that_the_anchors_miss():
+    """The few-shot head gives them nothing, the pool predicts them all the same."""
+    anchors = np.flatnonzero(Y != 2)[:40]
+    model = fitted(anchors=anchors)
+    new = rebased(model, y=Y)
+    few_shot = new.named_estimators_["few_shot"]
+    np.testing.assert_array_equal(few_shot.predict_proba(X_B)[:, 2], 0)
+    own = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    own.fit(X_B[anchors], Y[anchors])
+    np.testing.assert_allclose(
+        few_shot.predict_proba(X_B)[:, :2], own.predict_proba(X_B), rtol=1e-9
+    )
+    assert new.predict_proba(X_B).shape == (240, 3)
+    assert np.mean(new.predict(X_B)[Y == 2] == 2) > 0.8
+
+
+def test_one_missing_class_of_four():
+    """More than two classes among the anchors: the coefficients go to their places."""
+    X, y = load_digits(n_class=4, return_X_y=True)
+    anchors = np.flatnonzero(y != 1)[:60]
+    model = InvariantVotingClassifier(
+        anchors=anchors, n_anchors=60, metrics=("cosine",)
+    ).fit(X, y)
+    new = model.rebase(X[anchors], y[anchors])
+    proba = new.named_estimators_["few_shot"].predict_proba(X)
+    own = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    own.fit(X[anchors], y[anchors])
+    np.testing.assert_allclose(proba[:, [0, 2, 3]], own.predict_proba(X), rtol=1e-9)
+    np.testing.assert_array_equal(proba[:, 1], 0)
+    assert new.score(X, y) > 0.9
+
+
+def test_anchors_of_one_class_train_no_head():
+    """The member is left out, and the labels still count for the weights."""
+    anchors = np.flatnonzero(Y == 1)[:20]
+    model = fitted(anchors=anchors, n_anchors=20)
+    new = rebased(model, y=Y)
+    assert list(new.weights_) == list(rebased(model).weights_)
+    assert new.score(X_B, Y) > 0.6
+
+
+@pytest.mark.parametrize("vote", VOTES)
+@pytest.mark.parametrize("n_anchors", range(2, 11))
+def test_few_anchors(vote, n_anchors):
+    """From two on; the weights stay close to the prior."""
+    model = fitted(vote, n_anchors=n_anchors)
+    y = Y if vote is InvariantVotingClassifier else TARGETS[:, 0]
+    for new in (rebased(model), rebased(model, y=y)):
+        assert np.isfinite(outputs(new, X_B)).all()
+        assert min(new.weights_.values()) >= 0
+    members = rebased(model).agreement_
+    prior = signal_to_noise(list(members.values()))
+    weights = np.array(list(rebased(model).weights_.values()))
+    assert np.abs(weights - prior).max() < 0.35
+
+
+def test_one_anchor_is_not_enough():
+    """Its comparison with itself is all that there is."""
+    for vote in VOTES:
+        with pytest.raises(ValueError, match="2 anchors or more; got 1"):
+            fitted(vote, anchors=[3])
+        with pytest.raises(ValueError, match=r"n_samples=|1 sample"):
+            vote(**SMALL).fit(X_A[:1], Y[:1])
+
+
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_a_head_that_always_predicts_the_same(with_labels):
+    """99 rows in 100 are of one class: the votes are constant, and finite."""
+    y = np.zeros(240, dtype=int)
+    y[:6] = 1
+    model = fitted(y=y, estimator=LogisticRegression(C=1e-8))
+    new = rebased(model, y=y if with_labels else None)
+    assert set(new.predict(X_B)) == {0}
+    assert np.isfinite(new.predict_log_proba(X_B)).all()
+
+
+@pytest.mark.parametrize("vote", VOTES)
+def test_targets_of_one_value_and_columns_of_one_value(vote):
+    """Constant columns, duplicated rows and columns of zeros are no obstacle."""
+    X, X_new = X_A.copy(), X_B.copy()
+    X[:, 0], X[:, 1], X_new[:, 3] = 7, 0, 5
+    X[1::2], X_new[1::2] = X[::2], X_new[::2]
+    y = Y.copy() if vote is InvariantVotingClassifier else TARGETS[:, 2 // 2].copy()
+    y[1::2] = y[::2]
+    metrics = ("cosine", "euclidean", "mahalanobis", "change_of_basis")
+    model = vote(**SMALL | {"metrics": metrics, "anchors": "all"}).fit(X, y)
+    for new in (rebased(model, X_new), rebased(model, X_new, y)):
+        assert new.score(X_new, y) > 0.5
+        same = outputs(new, X_new)
+        np.testing.assert_allclose(same[1::2], same[::2], rtol=1e-9)
+    if vote is InvariantVotingRegressor:
+        model = fitted(vote, np.full(240, 3.0))
+        new = rebased(model, y=np.full(240, 4.0))
+        np.testing.assert_allclose(rebased(model).predict(X_B), 3)
+        np.testing.assert_allclose(new.predict(X_B), 4)
+
+
+def test_anchors_without_any_variation():
+    """All anchors are the same row: nothing to learn from, and no error."""
+    for vote in VOTES:
+        model = fitted(vote)
+        new = model.rebase(np.ones((40, 5)))
+        assert np.isfinite(outputs(new, np.ones((3, 5)))).all()
+
+
+def test_a_pool_of_no_weight_predicts_all_classes_alike():
+    """Where every member is worse than none, all weights are 0."""
+    model = fitted(absolute=False)
+    proba = model._own_outputs["cosine"]
+    new = rebased(model)
+    new._set_weights(
+        dict(new.named_estimators_),
+        {"cosine": proba, "euclidean": proba},
+        1 - np.round(proba),
+        [0, 0],
+        10.0,
+    )
+    assert set(new.weights_.values()) == {0.0}
+    np.testing.assert_allclose(new.predict_proba(X_B), 1 / 3)
+
+
+# --- inputs -------------------------------------------------------------------------
+
+
+def as_frame(library, X, prefix):
+    """Make a frame of named columns."""
+    frames = pytest.importorskip(library)
+    return frames.DataFrame({f"{prefix}{i}": X[:, i] for i in range(X.shape[1])})
+
+
+@pytest.mark.parametrize("output", ["default", "pandas", "polars"])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("vote", VOTES)
+def test_frames(vote, library, output):
+    """Columns are checked by name, of the space that is current; values as ever."""
+    frame_a, frame_b = as_frame(library, X_A, "old"), as_frame(library, X_B, "new")
+    y = TARGETS if vote is InvariantVotingRegressor else Y
+    plain = fitted(vote, y)
+    with config_context(transform_output=output):
+        model = vote(**SMALL).fit(frame_a, y)
+        assert model.feature_names_in_.tolist() == [f"old{i}" for i in range(8)]
+        assert_close(outputs(model, frame_a), outputs(plain, X_A))
+        anchors = select_anchors(model, frame_b)
+        new = stitch(model, anchors)
+        told = model.rebase(anchors, select_anchors(model, y))
+        assert new.feature_names_in_.tolist() == [f"new{i}" for i in range(12)]
+        assert new.n_features_in_ == 12
+        assert_close(outputs(new, frame_b), outputs(rebased(plain), X_B))
+        assert_close(outputs(told, frame_b), outputs(rebased(plain, y=y), X_B))
+        with pytest.raises(ValueError, match="feature names should match"):
+            new.predict(frame_a)
+        back = new.rebase(X_A[model.anchor_indices_])
+        assert not hasattr(back, "feature_names_in_")
+        assert outputs(back, X_A) is not None
+        with pytest.raises(ValueError, match="12 features, but"):
+            back.predict(X_B)
+
+
+@pytest.mark.parametrize("output", ["default", "pandas"])
+def test_heads_with_steps_of_their_own_under_global_output(output):
+    """A head may be a pipeline; its steps make frames, if asked to, or not."""
+    pytest.importorskip("pandas")
+    head = make_pipeline(StandardScaler(), LogisticRegression())
+    with config_context(transform_output=output):
+        model = fitted(estimator=head)
+        assert rebased(model, y=Y).score(X_B, Y) > 0.9
+
+
+def pandas_labels(dtype):
+    """Return labels as a column of a dtype of pandas."""
+    pd = pytest.importorskip("pandas")
+    words = pd.Series(np.array(["no", "yes", "maybe"])[Y])
+    numbers = pd.Series(Y + 1)
+    series = {
+        "words": words,
+        "string": words.astype("string"),
+        "object": words.astype(object),
+        "category": words.astype("category"),
+        "Int64": numbers.astype("Int64"),
+        "Float64": numbers.astype("Float64"),
+        "int8": numbers.astype("int8"),
+        "category of numbers": numbers.astype("category"),
+        "bool": numbers > 1,
+        "boolean": (numbers > 1).astype("boolean"),
+    }
+    return series[dtype]
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *("words", "string", "object", "category", "Int64", "Float64", "int8"),
+        *("category of numbers", "bool", "boolean"),
+    ],
+)
+def test_labels_of_pandas(dtype):
+    """Predicted are labels as scikit-learn's own classifiers give them."""
+    y = pandas_labels(dtype)
+    expected = LogisticRegression(max_iter=1000).fit(X_A, y)
+    model = fitted(y=y)
+    new = model.rebase(X_B[model.anchor_indices_], select_anchors(model, y))
+    for pool, X in ((model, X_A), (new, X_B)):
+        predicted = pool.predict(X)
+        assert predicted.dtype == expected.predict(X_A).dtype
+        np.testing.assert_array_equal(pool.classes_, expected.classes_)
+        assert np.mean(predicted == np.asarray(y)) > 0.9
+    np.testing.assert_array_equal(
+        new.predict(X_B),
+        model.classes_[rebased(fitted(y=codes(y)), y=codes(y)).predict(X_B)],
+    )
+
+
+def codes(y):
+    """Return labels as numbers from 0."""
+    return np.unique(np.asarray(y), return_inverse=True)[1]
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array(["no", "yes", "maybe"])[Y],
+        np.array(["no", "yes", "maybe"], dtype=object)[Y],
+        Y.astype(np.uint8),
+        Y - 1.0,
+        Y == 1,
+        (Y == 1).tolist(),
+        np.array(["a", "b", "c"])[Y].tolist(),
+    ],
+    ids=lambda y: str(getattr(y, "dtype", "list")),
+)
+def test_labels_of_any_kind(y):
+    """Their dtype is that of the predicted ones, and the labels of anchors match."""
+    model = fitted(y=y)
+    anchors = X_B[model.anchor_indices_]
+    new = model.rebase(anchors, np.asarray(y)[model.anchor_indices_].tolist())
+    assert model.classes_.dtype == np.asarray(y).dtype
+    assert new.predict(X_B).dtype == np.asarray(y).dtype
+    assert new.score(X_B, y) > 0.9
+
+
+def test_polars_labels():
+    """Series of polars, as labels and as labels of the anchors."""
+    pl = pytest.importorskip("polars")
+    y = pl.Series(np.array(["no", "yes", "maybe"])[Y])
+    model = fitted(y=y)
+    new = model.rebase(X_B[model.anchor_indices_], y[model.anchor_indices_.tolist()])
+    assert new.score(X_B, y) > 0.9
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([None, "maybe", "no"])[Y],
+        np.array(["maybe", 1, 2.5], dtype=object)[Y],
+        np.array([True, "yes", b"no"], dtype=object)[Y],
+    ],
+)
+def test_labels_of_mixed_kinds_are_refused(y):
+    """With their kinds in the message."""
+    kinds = sorted({type(label).__name__ for label in y})
+    with pytest.raises(ValueError, match="labels of one kind") as error:
+        fitted(y=y)
+    assert str(kinds) in str(error.value)
+
+
+def test_labels_that_are_missing_or_continuous_are_refused():
+    """As scikit-learn's own."""
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="y contains NaN"):
+        fitted(y=pd.Series(Y).astype("Int64").where(Y > 0))
+    with pytest.raises(ValueError, match="y contains NaN"):
+        fitted(y=np.where(Y > 0, Y, np.nan))
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        fitted(y=X_A[:, 0])
+    with pytest.raises(ValueError, match="2 classes or more; got 1 class"):
+        fitted(y=np.ones(240), estimator=GaussianNB())
+
+
+def test_labels_in_a_column():
+    """A frame of one column is taken, with scikit-learn's warning."""
+    pd = pytest.importorskip("pandas")
+    y = pd.DataFrame({"label": Y})
+    with pytest.warns(DataConversionWarning, match="column-vector y was passed"):
+        model = fitted(y=y)
+    np.testing.assert_array_equal(model.predict_proba(X_A), fitted().predict_proba(X_A))
+    with pytest.warns(DataConversionWarning, match="column-vector y was passed"):
+        new = model.rebase(X_B[model.anchor_indices_], select_anchors(model, y))
+    np.testing.assert_array_equal(new.predict(X_B), rebased(model, y=Y).predict(X_B))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        None,
+        OneVsRestClassifier(LogisticRegression()),
+        MLPClassifier(),
+        MultiOutputClassifier(LogisticRegression()),
+    ],
+)
+def test_several_labels_per_row_are_refused(estimator):
+    """Whatever the head might do with them."""
+    for y in (np.eye(3, dtype=int)[Y], np.column_stack([Y, Y]), np.eye(3)[Y] > 0):
+        with pytest.raises(TypeError, match="one label per row; got several"):
+            fitted(y=y, estimator=estimator)
+
+
+def test_sparse_targets_and_rows_are_refused():
+    """With what to do."""
+    from scipy.sparse import csr_array
+
+    for vote in VOTES:
+        with pytest.raises(TypeError, match=r"y must be dense.*toarray"):
+            vote(**SMALL).fit(X_A, csr_array(np.eye(3)[Y]))
+        with pytest.raises(TypeError, match=r"[Ss]parse data was passed"):
+            vote(**SMALL).fit(csr_array(X_A), Y)
+        with pytest.raises(TypeError, match=r"[Ss]parse data was passed"):
+            fitted(vote).rebase(csr_array(X_B[:40]))
+
+
+def test_tensors_are_refused_where_they_are_not_converted():
+    """Under array API dispatch, by name; without it they are arrays."""
+    torch = pytest.importorskip("torch")
+    X = torch.asarray(X_A)
+    np.testing.assert_array_equal(
+        InvariantVotingClassifier(**SMALL).fit(X, Y).predict(X), fitted().predict(X_A)
+    )
+    with config_context(array_api_dispatch=True):
+        for vote in VOTES:
+            with pytest.raises(
+                TypeError, match=r"needs NumPy input; got torch\.Tensor"
+            ):
+                vote(**SMALL).fit(X, torch.asarray(Y))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.float16, "O"])
+def test_numbers_of_any_kind(dtype):
+    """Predictions as those of the same numbers in double precision."""
+    X_a, X_b = (np.round(4 * X).astype(dtype) for X in (X_A, X_B))
+    for vote in VOTES:
+        y = Y if vote is InvariantVotingClassifier else TARGETS[:, 0]
+        model, plain = (vote(**SMALL).fit(x, y) for x in (X_a, X_a.astype(float)))
+        np.testing.assert_allclose(
+            outputs(model, X_a), outputs(plain, X_a.astype(float)), rtol=2e-2, atol=2e-3
+        )
+        new, plain = rebased(model, X_b), rebased(plain, X_b.astype(float))
+        np.testing.assert_allclose(
+            outputs(new, X_b), outputs(plain, X_b.astype(float)), rtol=2e-2, atol=5e-3
+        )
+
+
+# --- several outputs ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "estimator", [None, Ridge(), RandomForestRegressor(5), DecisionTreeRegressor()]
+)
+def test_shapes_of_targets(estimator):
+    """(n,), (n, 1) and (n, 2) come back; one column is predicted as one dimension."""
+    predicted = {}
+    for y in (TARGETS[:, 0], TARGETS[:, :1], TARGETS):
+        model = fitted(InvariantVotingRegressor, y, estimator=estimator)
+        for new in (rebased(model), rebased(model, y=y)):
+            assert model.predict(X_A).shape == new.predict(X_B).shape == y.shape
+            assert np.shape(new.intercept_) == (y.size // 240,)
+            assert new.score(X_B, y) > 0.3
+        predicted[y.shape] = new.predict(X_B)
+    np.testing.assert_array_equal(predicted[240,], predicted[240, 1].ravel())
+
+
+def test_frames_of_targets():
+    """Columns of a frame, with the values of arrays."""
+    pd = pytest.importorskip("pandas")
+    y = pd.DataFrame(TARGETS, columns=["sum", "square"])
+    model, plain = (fitted(InvariantVotingRegressor, t) for t in (y, TARGETS))
+    new = model.rebase(X_B[model.anchor_indices_], select_anchors(model, y))
+    assert_close(new.predict(X_B), rebased(plain, y=TARGETS).predict(X_B))
+
+
+# --- weights of samples -------------------------------------------------------------
+
+KEPT = np.arange(240) % 3 > 0
+SAMPLE_WEIGHT = KEPT.astype(float)
+EXACT_HEAD = LogisticRegression(tol=1e-10, max_iter=10_000)
+
+
+def without_weight(vote, head, **params):
+    """Return a model of weighted rows, and one of the rows that have weight."""
+    y = Y if vote is InvariantVotingClassifier else TARGETS[:, 0]
+    wrong = np.where(KEPT, y, y[::-1])
+    X = np.where(KEPT[:, np.newaxis], X_A, 100.0)
+    rows = np.flatnonzero(KEPT)[:40]
+    weighted = vote(head, **SMALL | {"anchors": rows} | params)
+    removed = vote(head, **SMALL | {"anchors": np.arange(40)} | params)
+    weighted.fit(X, wrong, sample_weight=SAMPLE_WEIGHT)
+    return weighted, removed.fit(X_A[KEPT], y[KEPT])
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize(
+    ("vote", "head"),
+    [
+        (InvariantVotingClassifier, EXACT_HEAD),
+        (InvariantVotingClassifier, GaussianNB(var_smoothing=0)),
+        (InvariantVotingRegressor, Ridge()),
+    ],
+)
+def test_rows_without_weight_do_not_count(vote, head, absolute):
+    """As if they were not there, before and after rebase."""
+    weighted, removed = without_weight(vote, head, absolute=absolute)
+    np.testing.assert_allclose(outputs(weighted, X_A), outputs(removed, X_A), atol=1e-6)
+    rows = weighted.anchor_indices_
+    weighted, removed = weighted.rebase(X_B[rows]), removed.rebase(X_B[rows])
+    np.testing.assert_allclose(outputs(weighted, X_B), outputs(removed, X_B), atol=1e-5)
+
+
+@pytest.mark.parametrize("vote", VOTES)
+def test_the_default_head_takes_weights(vote):
+    """And equal ones change nothing; None is no weight."""
+    y = Y if vote is InvariantVotingClassifier else TARGETS[:, 0]
+    plain = outputs(fitted(vote), X_A)
+    for weights in (None, np.ones(240)):
+        model = vote(**SMALL).fit(X_A, y, sample_weight=weights)
+        np.testing.assert_allclose(outputs(model, X_A), plain, rtol=1e-4, atol=1e-5)
+    model = vote(**SMALL).fit(X_A, y, sample_weight=np.where(Y == 1, 10, 0.1))
+    assert np.abs(outputs(model, X_A) - plain).max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [KNeighborsClassifier(), make_pipeline(StandardScaler(), LogisticRegression())],
+)
+def test_weights_that_the_head_does_not_take(head):
+    """Are refused, with the head in the message."""
+    model = InvariantVotingClassifier(head, **SMALL)
+    with pytest.raises(TypeError, match=r"(?s)takes none.*got (KNeigh|Pipeline)"):
+        model.fit(X_A, Y, sample_weight=SAMPLE_WEIGHT)
+    assert model.fit(X_A, Y, sample_weight=None).score(X_A, Y) > 0.9
+    with pytest.raises(TypeError, match=r"fit takes sample_weight.*\['groups'\]"):
+        model.fit(X_A, Y, groups=Y)
+
+
+@pytest.mark.parametrize("head", ["default", "linear", "pipeline"])
+def test_routed_weights(head):
+    """Through a Pipeline, a search, and a head that is a Pipeline itself."""
+    with config_context(enable_metadata_routing=True):
+        asks = clone(EXACT_HEAD).set_fit_request(sample_weight=True)
+        estimator = {
+            "default": None,
+            "linear": asks,
+            "pipeline": make_pipeline(FunctionTransformer(), asks),
+        }[head]
+        rows = np.flatnonzero(KEPT)[:40]
+        vote = InvariantVotingClassifier(estimator, **SMALL | {"anchors": rows})
+        vote.set_score_request(sample_weight=True)
+        model = make_pipeline(FunctionTransformer(), vote)
+        wrong, X = np.where(KEPT, Y, (Y + 1) % 3), X_A
+        expected = clone(vote).fit(X, wrong, sample_weight=SAMPLE_WEIGHT)
+        model.fit(X, wrong, sample_weight=SAMPLE_WEIGHT)
+        np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+        assert model.score(X, Y) > 0.9
+        assert model.score(X, wrong, sample_weight=SAMPLE_WEIGHT) > 0.9
+        grid = {"invariantvotingclassifier__pre": [None, "center"]}
+        search = GridSearchCV(model, grid, cv=[(np.arange(240), np.arange(240))])
+        search.fit(X, wrong, sample_weight=SAMPLE_WEIGHT)
+        np.testing.assert_array_equal(
+            clone(model)
+            .set_params(**search.best_params_)
+            .fit(X, wrong, sample_weight=SAMPLE_WEIGHT)
+            .predict_proba(X),
+            search.predict_proba(X),
+        )
+        assert min(search.cv_results_["mean_test_score"]) > 0.9
+        neighbours = InvariantVotingClassifier(KNeighborsClassifier(), **SMALL)
+        with pytest.raises(TypeError, match="sample_weight"):
+            neighbours.fit(X, Y, sample_weight=SAMPLE_WEIGHT)
+
+
+def test_routing_asks_without_drawing():
+    """A generator given as `random_state` is not used up by looking at the request."""
+    state = np.random.RandomState(0)
+    model = InvariantVotingClassifier(RandomForestClassifier(), random_state=state)
+    before = state.get_state()[1].copy()
+    model.get_metadata_routing()
+    estimator_html_repr(model)
+    np.testing.assert_array_equal(state.get_state()[1], before)
+
+
+# --- parameters ---------------------------------------------------------------------
+
+
+def test_parameters_of_the_head():
+    """Set by name; searched; and clone keeps them all."""
+    model = InvariantVotingClassifier(LogisticRegression(), **SMALL)
+    model.set_params(estimator__C=0.5)
+    assert clone(model).get_params()["estimator__C"] == 0.5
+    assert model.fit(X_A, Y).named_estimators_["cosine"].C == 0.5
+    assert clone(rebased(model)).get_params()["n_anchors"] == 40
+    with pytest.raises(ValueError, match="Invalid parameter 'D'"):
+        model.set_params(estimator__D=1)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"estimator__C": [1e-3, 1.0]},
+        {"metrics": [("cosine",), ["manhattan", "chebyshev"]], "pre": [None, "center"]},
+        {"post": [None, "layer", "standardize"], "n_anchors": [10, 30]},
+        {"absolute": [True, False], "anchors": ["kmeans", "random"]},
+    ],
+)
+def test_a_search(grid):
+    """Over the parameters of the head and of the vote; the best model is stitched."""
+    head = LogisticRegression(max_iter=1000)
+    model = InvariantVotingClassifier(head, **SMALL)
+    search = GridSearchCV(model, grid, cv=2).fit(X_A, Y)
+    assert search.best_score_ > 0.9
+    best = clone(model).set_params(**search.best_params_).fit(X_A, Y)
+    np.testing.assert_array_equal(search.predict_proba(X_A), best.predict_proba(X_A))
+    new = stitch(search, X_B[search.best_estimator_.anchor_indices_])
+    assert new.score(X_B, Y) > 0.9
+
+
+def test_seeds_reach_the_heads():
+    """Where they have none; a seed of their own stays."""
+    forest = RandomForestClassifier(3)
+    models = [
+        InvariantVotingClassifier(forest, **SMALL | {"random_state": seed}).fit(X_A, Y)
+        for seed in (0, 0, 1, np.random.RandomState(0), np.random.RandomState(0))
+    ]
+    proba = [model.predict_proba(X_A) for model in models]
+    np.testing.assert_array_equal(proba[0], proba[1])
+    np.testing.assert_array_equal(proba[3], proba[4])
+    assert not np.array_equal(proba[0], proba[2])
+    own = clone(forest).set_params(random_state=5)
+    model = InvariantVotingClassifier(own, **SMALL).fit(X_A, Y)
+    assert model.named_estimators_["cosine"].random_state == 5
+    assert forest.random_state is None
+
+
+def test_the_default_penalty_of_coordinates():
+    """Applies where the metric is used, by name or not, and `metric_params` wins."""
+    used = METRICS["change_of_basis"]
+    for metrics in (("change_of_basis", "cosine"), (used, "cosine")):
+        models = [
+            fitted(metrics=metrics, metric_params=p)
+            for p in (
+                None,
+                {"change_of_basis": {"alpha": 0.1}},
+                {},
+            )
+        ]
+        proba = [model.predict_proba(X_A) for model in models]
+        np.testing.assert_array_equal(proba[0], proba[1])
+        assert not np.array_equal(proba[0], proba[2])
+        assert models[0].metric_params is None
+    assert fitted().aggregator_.metric_params == {}
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"metrics": 5}, TypeError, "metrics must be a sequence"),
+        ({"metrics": "cosine"}, TypeError, "metrics must be a sequence"),
+        ({"metrics": ()}, ValueError, "metrics must be at least one"),
+        ({"metrics": ("nothing",)}, ValueError, "'nothing'"),
+        ({"metrics": (Metric("kernel", cosine),)}, ValueError, "names of metrics must"),
+        ({"post": "nothing"}, ValueError, "post must be"),
+        ({"pre": "nothing"}, ValueError, "pre must be"),
+        ({"n_anchors": 0}, ValueError, "n_anchors"),
+        ({"estimator": LinearSVC()}, TypeError, "with predict_proba is needed"),
+        ({"estimator": Ridge()}, TypeError, "with predict_proba is needed"),
+        ({"estimator": "forest"}, TypeError, "Cannot clone"),
+        ({"metric_params": {"cosine": {"p": 3}}}, TypeError, "p"),
+    ],
+)
+def test_what_fit_refuses(params, error, message):
+    """With a message that states what it must be."""
+    with pytest.raises(error, match=message):
+        fitted(**params)
+
+
+def test_what_a_regressor_refuses():
+    """A classifier as its head, and words as targets."""
+    with pytest.raises(TypeError, match="must be a regressor; got Logistic"):
+        fitted(InvariantVotingRegressor, estimator=LogisticRegression())
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        fitted(InvariantVotingRegressor, np.array(["a", "b", "c"])[Y])
+
+
+def test_a_choice_of_anchors_gets_the_labels():
+    """As they were given: a function of one's own, and the stratified choice."""
+    words = np.array(["no", "yes", "maybe"])[Y]
+    seen = []
+
+    def choose(X, y, n_anchors, random_state):
+        seen.append(y)
+        return np.flatnonzero(y == "yes")[:n_anchors]
+
+    model = fitted(y=words, anchors=choose)
+    np.testing.assert_array_equal(seen[0], words)
+    assert set(words[model.anchor_indices_]) == {"yes"}
+    model = fitted(y=words, anchors="stratified")
+    projector = RelativeProjector(40, anchors="stratified", random_state=0)
+    np.testing.assert_array_equal(
+        model.anchor_indices_, projector.fit(X_A, words).anchor_indices_
+    )
+
+
+def test_equal_anchors_as_the_other_estimators():
+    """Equal seeds choose equal anchors, also of a generator."""
+    for seed in (0, 7):
+        rows = [
+            RelativeProjector(40, random_state=state).fit(X_A).anchor_indices_
+            for state in (seed, np.random.RandomState(seed))
+        ]
+        for state, expected in zip(
+            (seed, np.random.RandomState(seed)), rows, strict=True
+        ):
+            model = fitted(random_state=state)
+            np.testing.assert_array_equal(model.anchor_indices_, expected)
+
+
+def test_jobs_change_nothing():
+    """Not a bit."""
+    expected = fitted()
+    with parallel_config("threading"):
+        model = fitted(n_jobs=2)
+    np.testing.assert_array_equal(model.predict_proba(X_A), expected.predict_proba(X_A))
+
+
+# --- around it ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda vote: CalibratedClassifierCV(vote, cv=3, ensemble=False),
+        lambda vote: CalibratedClassifierCV(FrozenEstimator(vote.fit(X_A, Y > 0))),
+        lambda vote: TunedThresholdClassifierCV(vote, cv=3),
+        lambda vote: FixedThresholdClassifier(vote, threshold=0.4),
+    ],
+)
+def test_calibrated_and_with_a_threshold(wrap):
+    """They fit and predict around a vote, and are stitched with it."""
+    model = wrap(InvariantVotingClassifier(**SMALL)).fit(X_A, Y > 0)
+    assert model.score(X_A, Y > 0) > 0.9
+    rows = fitted().anchor_indices_
+    assert stitch(model, X_B[rows]).score(X_B, Y > 0) > 0.9
+
+
+@pytest.mark.parametrize("vote", VOTES)
+def test_copies(vote):
+    """Pickled and copied, before and after rebase: the same bits."""
+    model = fitted(vote)
+    for each, X in ((model, X_A), (rebased(model, y=Y), X_B)):
+        for again in (pickle.loads(pickle.dumps(each)), copy.deepcopy(each)):
+            np.testing.assert_array_equal(outputs(again, X), outputs(each, X))
+            np.testing.assert_array_equal(
+                outputs(rebased(again, BENT), BENT), outputs(rebased(each, BENT), BENT)
+            )
+
+
+def test_the_diagram():
+    """The head before fit, the members after it, and the link to our page."""
+    model = InvariantVotingClassifier(KNeighborsClassifier(), **SMALL)
+    assert "KNeighborsClassifier" in estimator_html_repr(model)
+    assert "LogisticRegression" in estimator_html_repr(InvariantVotingClassifier())
+    model = model.fit(X_A, Y)
+    for each in (model, rebased(model, y=Y)):
+        diagram = estimator_html_repr(each)
+        assert all(name in diagram for name in each.weights_)
+        assert "generated/skinvariant.InvariantVotingClassifier.html" in diagram
+
+
+# --- any fitted model behind translations -------------------------------------------
+
+HEADS = [
+    LogisticRegression(max_iter=1000),
+    make_pipeline(StandardScaler(), LogisticRegression()),
+    RandomForestClassifier(20, random_state=0),
+    KNeighborsClassifier(),
+    CalibratedClassifierCV(SVC(), ensemble=False),
+    GridSearchCV(LogisticRegression(max_iter=1000), {"C": [0.1, 1.0]}),
+    Ridge(),
+    RandomForestRegressor(20, random_state=0),
+    make_pipeline(StandardScaler(), Ridge()),
+]
+ROWS = np.random.default_rng(0).permutation(240)[:60]
+
+
+@pytest.mark.parametrize("head", HEADS, ids=repr)
+@pytest.mark.parametrize("library", [None, "pandas", "polars"])
+def test_any_model_behind_translations(head, library):
+    """Of arrays and of frames, without a warning; nothing in the model changes."""
+    X_a, X_b = X_A, X_B
+    if library is not None:
+        X_a, X_b = as_frame(library, X_A, "old"), as_frame(library, X_B, "new")
+    take = lambda X: X.iloc[ROWS] if library == "pandas" else X[ROWS]  # noqa: E731
+    model = clone(head).fit(X_a, Y)
+    before = outputs(model, X_a)
+    for y in (None, Y[ROWS]):
+        pool = pool_translations(model, take(X_b), take(X_a), y)
+        assert pool.score(X_b, Y) > 0.9 * model.score(X_a, Y)
+        names = ["kernel", "orthogonal", *([] if y is None else ["few_shot"])]
+        assert list(pool.weights_) == names
+        assert pool.invariances_ == frozenset()
+        again = pool.rebase(take(X_b), y)
+        np.testing.assert_array_equal(outputs(again, X_b), outputs(pool, X_b))
+        turned = pool.named_estimators_["orthogonal"]
+        assert type(turned[-1]) in (type(model), type(make_pipeline(None)))
+    np.testing.assert_array_equal(outputs(model, X_a), before)
+    copied = pickle.loads(pickle.dumps(pool))
+    np.testing.assert_array_equal(outputs(copied, X_b), outputs(pool, X_b))
+    for name in ("anchor_indices_", "n_samples_fit_"):
+        with pytest.raises(AttributeError, match="stitched by old_anchors"):
+            getattr(pool, name)
+
+
+def test_columns_by_name_behind_translations():
+    """A model that chooses its columns by name gets them by name."""
+    pytest.importorskip("pandas")
+    from sklearn.compose import make_column_transformer
+
+    columns = make_column_transformer((StandardScaler(), ["old1", "old0", "old5"]))
+    frame = as_frame("pandas", X_A, "old")
+    model = make_pipeline(columns, LogisticRegression()).fit(frame, Y)
+    pool = pool_translations(model, X_B[ROWS], frame.iloc[ROWS])
+    assert pool.score(X_B, Y) > 0.95 * model.score(frame, Y)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_classes_keep_their_order(n_classes):
+    """Words, two or three; also where the model has them in an order of its own."""
+    words = np.array(["no", "yes", "maybe"])[np.minimum(Y, n_classes - 1)]
+    model = LogisticRegression(max_iter=1000).fit(X_A, words)
+    for y in (None, words[ROWS]):
+        pool = pool_translations(model, X_B[ROWS], X_A[ROWS], y)
+        np.testing.assert_array_equal(pool.classes_, model.classes_)
+        assert pool.predict(X_B).dtype == words.dtype
+        assert pool.score(X_B, words) > 0.9
+
+    class Reversed(LogisticRegression):
+        def fit(self, X, y):
+            super().fit(X, y)
+            self.order_, self.classes_ = self.classes_, self.classes_[::-1]
+            return self
+
+        def predict_proba(self, X):
+            return super().predict_proba(X)[:, ::-1]
+
+    reversed_ = Reversed(max_iter=1000).fit(X_A, words)
+    other = pool_translations(reversed_, X_B[ROWS], X_A[ROWS], words[ROWS])
+    np.testing.assert_array_equal(other.classes_, model.classes_[::-1])
+    np.testing.assert_allclose(
+        other.predict_proba(X_B)[:, ::-1], pool.predict_proba(X_B), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("y", [TARGETS[:, 0], TARGETS[:, :1], TARGETS])
+def test_targets_behind_translations(y):
+    """Of the shape that the model predicts."""
+    model = Ridge().fit(X_A, y)
+    shape = model.predict(X_A).shape
+    pool = pool_translations(model, X_B[ROWS], X_A[ROWS])
+    assert pool.predict(X_B).shape == shape
+    assert pool.score(X_B, y) > model.score(X_A, y) - 0.1
+    told = pool_translations(
+        model, X_B[ROWS], X_A[ROWS], y[ROWS].reshape(60, *shape[1:])
+    )
+    assert told.predict(X_B).shape == shape
+
+
+def test_models_that_cannot_be_pooled():
+    """Without probabilities, with what to do; and what predicts nothing at all."""
+    svc = LinearSVC().fit(X_A, Y)
+    with pytest.raises(TypeError, match=r"CalibratedClassifierCV\(FrozenEstimator"):
+        pool_translations(svc, X_B[ROWS], X_A[ROWS])
+    calibrated = CalibratedClassifierCV(FrozenEstimator(svc)).fit(X_A, Y)
+    assert pool_translations(calibrated, X_B[ROWS], X_A[ROWS]).score(X_B, Y) > 0.9
+    with pytest.raises(TypeError, match="a fitted classifier or regressor"):
+        pool_translations(StandardScaler().fit(X_A), X_B[ROWS], X_A[ROWS])
+    lonely = KNeighborsClassifier().fit(X_A, np.zeros(240))
+    with pytest.raises(ValueError, match="2 classes or more"):
+        pool_translations(lonely, X_B[ROWS], X_A[ROWS])
+
+
+def test_what_is_given_is_not_written_to():
+    """Rows, targets and weights that cannot be written to are no obstacle."""
+    arrays = [X_A.copy(), TARGETS.copy(), np.ones(240), X_B.copy()]
+    for array in arrays:
+        array.setflags(write=False)
+    X, y, weights, X_new = arrays
+    model = InvariantVotingRegressor(**SMALL).fit(X, y, sample_weight=weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        new = model.rebase(X_new[model.anchor_indices_], y[model.anchor_indices_])
+        assert new.predict(X_new).shape == y.shape
