@@ -221,8 +221,8 @@ def voting_module(model):
         layer.anchors = layers[0].anchors  # stored once
     if hasattr(model, "classes_"):
         zeros = torch.zeros(len(model.classes_), dtype=_DTYPE)
-        n_rows = len(model.anchors_)
-        return LogPool(members, list(weights.values()), zeros, n_rows).eval()
+        rows = model._n_rows
+        return LogPool(members, list(weights.values()), zeros, rows).eval()
     intercept = _tensor(model.intercept_)
     return LinearPool(members, list(weights.values()), intercept).eval()
 

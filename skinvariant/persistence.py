@@ -23,29 +23,38 @@ from skinvariant._validation import to_numpy
 __all__ = ["TRUSTED", "fingerprint", "load", "read_manifest", "save"]
 
 _MANIFEST = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
 _PACKAGES = ("numpy", "scikit-learn", "skinvariant", "skops")
 
-_PRODUCT = (
-    "skinvariant._aggregator.InvariantAggregator",
-    "scipy.sparse._csr.csr_array",  # anchors of sparse rows
-    "skinvariant._projector.Whitener",
+_PRE_AND_POST = (
+    "skinvariant.relative.Whitener",
     "skinvariant.metrics.l2_normalize",
     "skinvariant.metrics.layer_normalize",
 )
+_SPARSE = "scipy.sparse._csr.csr_array"  # anchors of sparse rows
+_PRODUCT = ("skinvariant.InvariantAggregator", _SPARSE, *_PRE_AND_POST)
+_BUNCH = "sklearn.utils._bunch.Bunch"  # fitted members by name
+_VOTING = (
+    _BUNCH,
+    "skinvariant.InvariantAggregator",
+    *_PRE_AND_POST,
+    "skinvariant.translation.SpaceTranslator",
+)
 _POOL = (
-    "sklearn.utils._bunch.Bunch",  # of votes
-    "skinvariant._projector.RelativeProjector",
+    _BUNCH,
+    "skinvariant.RelativeProjector",
     *_PRODUCT,
     "skinvariant.translation.SpaceTranslator",
 )
 #: What a file of each estimator holds that skops does not trust by itself, to be its
-#: `trusted`: types of this package, and containers.
+#: `trusted`: types of this package by their public names, and containers.
 #: What you put into an estimator yourself, a metric or transformer of your own, and an
 #: encoder, is yours to trust as well.
 TRUSTED = {
-    "RelativeProjector": ["skinvariant._projector.RelativeProjector", *_PRODUCT[1:]],
+    "RelativeProjector": ["skinvariant.RelativeProjector", *_PRODUCT[1:]],
     "InvariantAggregator": [*_PRODUCT],
+    "InvariantVotingClassifier": ["skinvariant.InvariantVotingClassifier", *_VOTING],
+    "InvariantVotingRegressor": ["skinvariant.InvariantVotingRegressor", *_VOTING],
     "InvariantClassifier": ["skinvariant.heads.InvariantClassifier", *_PRODUCT],
     "InvariantRegressor": ["skinvariant.heads.InvariantRegressor", *_PRODUCT],
     "PooledClassifier": ["skinvariant.pooling.PooledClassifier", *_POOL],
@@ -73,8 +82,9 @@ def fingerprint(model):
     Parameters
     ----------
     model : fitted estimator
-        A `skinvariant.RelativeProjector`, an `InvariantAggregator`, a head, or a model
-        with one inside: a Pipeline, a search, a vote, or what `stitch` returned.
+        A `skinvariant.InvariantVotingClassifier` or `InvariantVotingRegressor`, a
+        `RelativeProjector`, an `InvariantAggregator`, a neural head, or a model with
+        one of these inside: a Pipeline, a search, a vote, or what `stitch` returned.
 
     Returns
     -------
@@ -82,7 +92,7 @@ def fingerprint(model):
         Number and width of the anchors, and the start of the SHA-256 of their dtype and
         values: ``"300x768-..."``.  Equal for models with the same anchors in the same
         space, to the last bit, and different for any other: fewer anchors, another
-        order, another encoder.
+        order, another encoder.  After `rebase` it is that of the new anchors.
 
     Raises
     ------
@@ -114,8 +124,9 @@ def fingerprint(model):
     path = path_to_step(model)
     if not path:
         raise TypeError(
-            "model must be, or have inside, a RelativeProjector, InvariantAggregator "
-            f"or other estimator with a rebase method; got {model!r}"
+            "model must be, or have inside, an InvariantVotingClassifier, "
+            "RelativeProjector or other estimator with a rebase method; got "
+            f"{model!r}"
         )
     anchors = to_numpy(path[-1].anchors_)
     arrays = [anchors]
@@ -196,9 +207,9 @@ def save(model, path, *, trusted=()):
     Parameters
     ----------
     model : fitted estimator
-        Projector, head, or a model of both, as `fingerprint` takes it.  Of a Pipeline
-        that starts with an encoder save the rest, ``model[1:]``: encoders have files of
-        their own.
+        A voting model, projector or head, or a model with one inside, as `fingerprint`
+        takes it.  Of a Pipeline that starts with an encoder save the rest,
+        ``model[1:]``: encoders have files of their own.
     path : str or path-like
         The file; replaced at once when all is written, where there is one.  As it is a
         file of skops, too, ".skops" is a good ending.
@@ -285,9 +296,11 @@ def _manifest_of(archive, path):
         raise ValueError(f"{path} is no file of skinvariant.persistence") from error
     if found != _FORMAT:
         writer = manifest.get("versions", {}).get("skinvariant")
+        old = found in range(_FORMAT)
+        todo = "fit and save the model again" if old else "update skinvariant"
         raise ValueError(
             f"{path} must be of format {_FORMAT}; got {found!r}, written by "
-            f"skinvariant {writer}: a version as new as that can read it"
+            f"skinvariant {writer}: {todo}"
         )
     return manifest
 
@@ -367,9 +380,9 @@ def load(path, *, expected=None, trusted=()):
 
     Notes
     -----
-    The digest in the manifest finds what was damaged or changed by mistake.  Whoever
-    changes a file on purpose can write a new one: what protects against that is that
-    no code is run, and a signature of your own.
+    The digest in the manifest finds what was damaged or changed by mistake.  Someone
+    who alters the file deliberately can also replace the digest, but still cannot make
+    it execute code.  Only a signature of your own protects the values.
 
     Examples
     --------

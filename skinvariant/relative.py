@@ -37,6 +37,12 @@ class Whitener(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     [[1.0, -0.0], [-0.0, 1.0]]
     """
 
+    _doc_link_module = "skinvariant"
+    _doc_link_template = (
+        "https://skinvariant.readthedocs.io/en/stable/generated/"
+        "{estimator_module}.{estimator_name}.html"
+    )
+
     def __init__(self, shrinkage=0.0):
         self.shrinkage = shrinkage
 

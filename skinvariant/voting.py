@@ -63,6 +63,8 @@ _MEMBERS = ("absolute", "kernel", "orthogonal", "few_shot")
 # Strength of the prior: the head's own predictions are weaker evidence than labels
 _ALPHA, _ALPHA_LABELS = 50.0, 10.0
 _FEW_SHOT_PRIOR = 0.25
+# The absolute head's weight in its own space: with few anchors it is the best member
+_ABSOLUTE_SHARE = 2 / 3
 _LEAST_PROBABILITY = 1e-6
 _FLOOR = 1e-2
 
@@ -305,7 +307,9 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         members = dict(zip(relative, heads, strict=False))
         if self.absolute:
             members["absolute"] = make_pipeline(scaler, heads[-1])
-        self._set_own(members, aggregator, aggregator.anchors_)
+        self._set_own(members, aggregator, aggregator.anchors_, len(X))
+        outputs = (self._outputs(head, x) for head, x in zip(heads, rows, strict=True))
+        self._fit_weights(outputs, y, fit_params.get("sample_weight"))
         left_out = aggregator._leave_one_out(compared)
         self._own_outputs = {
             name: self._outputs(members[name], columns)
@@ -316,16 +320,17 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
                 members["absolute"], aggregator.anchors_
             )
 
-    def _set_own(self, members, aggregator, anchors):
+    def _set_own(self, members, aggregator, anchors, n_rows):
         """Store the members that vote in the space of `fit`, and their weights."""
         self.aggregator_ = aggregator
         self.anchors_ = anchors
         self.named_estimators_ = Bunch(**members)
         n_relative = len(members) - ("absolute" in members)
-        share = 1 - 0.5 * ("absolute" in members) if n_relative else 0.0
+        share = 1 - _ABSOLUTE_SHARE * ("absolute" in members) if n_relative else 0.0
         self.weights_ = dict.fromkeys(members, share / max(n_relative, 1))
         if "absolute" in members:
             self.weights_["absolute"] = 1 - share
+        self._n_rows = n_rows  # by which probabilities are smoothed
         self.agreement_ = dict.fromkeys(members, 1.0)
         self._used_aggregator = aggregator
         self._own = None
@@ -394,7 +399,9 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
                 members["few_shot"], outputs["few_shot"] = few_shot
                 prior = np.append(prior, _FEW_SHOT_PRIOR)
         new.anchors_ = rows if own.aggregator_ is None else new.aggregator_.anchors_
-        new._set_weights(members, outputs, targets, prior, alpha)
+        new.named_estimators_ = Bunch(**members)
+        new._n_rows = n_anchors
+        new._set_weights(outputs, targets, prior, alpha)
         if own.aggregator_ is not None:
             new._used_aggregator = new.aggregator_._with_metrics(_in_use(new.weights_))
         new._own = own
@@ -729,8 +736,8 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     Notes
     -----
     In the space of `fit` the members form a logarithmic opinion pool,
-    :math:`p(c) \propto \prod_m p_m(c)^{w_m}`: the absolute head has weight 1/2, and
-    the heads of the metrics share the other half.  After `rebase` the members are
+    :math:`p(c) \propto \prod_m p_m(c)^{w_m}`: the absolute head has weight 2/3, and
+    the heads of the metrics share the rest.  After `rebase` the members are
 
     ============  ====================================================================
     metric names  the fitted heads on the rebased relative spaces
@@ -876,8 +883,11 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
                 outputs[test] = self._outputs(fit(train), X[test])
         return fit(everything), outputs
 
+    def _fit_weights(self, outputs, y, sample_weight):
+        """Keep the weights: predictions for fitted rows are too sure to learn them."""
+
     def _log_pool(self, outputs, weights):
-        n_rows = len(self.anchors_)
+        n_rows = self._n_rows
         pooled = sum(
             weight * smoothed_log(output, n_rows)
             for output, weight in zip(outputs, weights, strict=True)
@@ -887,11 +897,10 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     def _pool(self, outputs, weights):
         return np.exp(self._log_pool(outputs, weights))
 
-    def _set_weights(self, members, outputs, targets, prior, alpha):
-        logs = [smoothed_log(output, len(self.anchors_)) for output in outputs.values()]
+    def _set_weights(self, outputs, targets, prior, alpha):
+        logs = [smoothed_log(output, self._n_rows) for output in outputs.values()]
         weights = log_pool_weights(logs, targets, prior=prior, alpha=alpha)
-        self.named_estimators_ = Bunch(**members)
-        self.weights_ = dict(zip(members, weights.tolist(), strict=True))
+        self.weights_ = dict(zip(outputs, weights.tolist(), strict=True))
 
     def predict_log_proba(self, X):
         """Return the logarithms of the pooled probabilities.
@@ -994,7 +1003,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
     aggregator_ : InvariantAggregator
         The relative spaces of all metrics.
     intercept_ : ndarray of shape (n_outputs,)
-        Added to the weighted sum of the members' predictions; 0 before `rebase`.
+        Added to the weighted sum of the members' predictions.
     invariances_ : frozenset of str
         Classes of transformations that leave every relative member unchanged.
     n_features_in_ : int
@@ -1008,10 +1017,11 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
 
     Notes
     -----
-    In the space of `fit` the prediction is the weighted mean of the members', the
-    absolute head having weight 1/2.  After `rebase` the members and the prior weights
-    are those of `InvariantVotingClassifier`, with predictions as decision values; the
-    weights are those of `skinvariant.pooling.linear_pool_weights`.
+    The weights are those of `skinvariant.pooling.linear_pool_weights`, in the space of
+    `fit` from the fitted rows, with 2/3 as the prior weight of the absolute head; the
+    heads of the metrics share the rest.  After `rebase` the members and the prior
+    weights are those of `InvariantVotingClassifier`, with predictions as decision
+    values.
 
     Examples
     --------
@@ -1023,7 +1033,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
     >>> X_new = X[:, ::-1] ** 0.5
     >>> stitched = model.rebase(X_new[model.anchor_indices_])
     >>> round(stitched.score(X_new[1200:], ink[1200:]), 2)
-    0.89
+    0.9
     """
 
     _y_numeric = True
@@ -1076,23 +1086,35 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
         left_out = cross_val_predict(model, X, y, cv=folds)
         return model.fit(X, y), left_out.reshape(len(X), -1)
 
-    def _pool(self, outputs, weights):
-        return sum(w * output for w, output in zip(weights, outputs, strict=True))
+    def _fit_weights(self, outputs, y, sample_weight):
+        """Learn the weights from the fitted rows."""
+        outputs = dict(zip(self.weights_, outputs, strict=True))
+        prior = list(self.weights_.values())
+        self._set_weights(outputs, self._indicators(y), prior, _ALPHA, sample_weight)
 
-    def _set_weights(self, members, outputs, targets, prior, alpha):
-        center = targets.mean(axis=0)
-        centers = {name: output.mean(axis=0) for name, output in outputs.items()}
+    def _pool(self, outputs, weights):
+        return self.intercept_ + sum(
+            weight * output for output, weight in zip(outputs, weights, strict=True)
+        )
+
+    def _set_weights(self, outputs, targets, prior, alpha, sample_weight=None):
+        # a constant error of a member, or of all of them, does not count
+        center, *centers = (
+            np.average(x, axis=0, weights=sample_weight)
+            for x in (targets, *outputs.values())
+        )
+        scale = 1.0
+        if sample_weight is not None:
+            scale = np.sqrt(sample_weight / np.mean(sample_weight))[:, np.newaxis]
         weights = linear_pool_weights(
-            [output - centers[name] for name, output in outputs.items()],
-            targets - center,
+            [scale * (x - c) for x, c in zip(outputs.values(), centers, strict=True)],
+            scale * (targets - center),
             prior=prior,
             alpha=alpha,
         )
-        self.named_estimators_ = Bunch(**members)
-        self.weights_ = dict(zip(members, weights.tolist(), strict=True))
-        # a constant error of a member, or of all of them, does not count
+        self.weights_ = dict(zip(outputs, weights.tolist(), strict=True))
         self.intercept_ = center - sum(
-            weight * centers[name] for name, weight in self.weights_.items()
+            weight * c for weight, c in zip(weights, centers, strict=True)
         )
 
     def predict(self, X):
@@ -1109,7 +1131,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
             Predictions.
         """
         outputs, weights = self._members_outputs(X)
-        pooled = self._pool(outputs, weights) + self.intercept_
+        pooled = self._pool(outputs, weights)
         return pooled.ravel() if self._n_outputs is None else pooled
 
     def __sklearn_tags__(self):
@@ -1152,5 +1174,6 @@ def pool_translations(model, anchors, old_anchors, y=None):
     pool._n_outputs = None if predicted.ndim == 1 else predicted.shape[1]
     member = _behind_names(model, old_anchors)
     pool._own_outputs = {"absolute": pool._outputs(member, old_anchors)}
-    pool._set_own({"absolute": member}, None, check_array(old_anchors))
+    rows = check_array(old_anchors)
+    pool._set_own({"absolute": member}, None, rows, len(rows))
     return pool.rebase(anchors, y)

@@ -105,6 +105,7 @@ def test_voting(tmp_path):
     means = stitched_means(rows, n_anchors=60)
     expected = "cosine euclidean manhattan chebyshev change_of_basis product kernel"
     rivals = {"orthogonal", "ridge", "few labels", "first edition"}
+    rivals.add("pooled translations")
     votes = {"voting", "voting, labels"}
     assert set(expected.split()) | rivals | votes == set(means)
     assert means["voting"] > max(means["product"], means["first edition"])

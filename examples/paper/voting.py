@@ -17,6 +17,8 @@ product
 first edition
     the same with ``pre="center"``, ``post="layer"`` and a weak penalty: what the first
     edition taught
+pooled translations
+    a head on the standardised space, by ``stitch(head, rows, old_anchors=old_rows)``
 orthogonal, ridge, kernel
     `SpaceTranslator` from the tested encoder to the head's, under a head on the
     standardised space
@@ -40,7 +42,7 @@ from classification import ABSOLUTE, absolute_heads, logistic, matrix, rivals
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.parallel import Parallel, delayed
 
-from skinvariant import InvariantAggregator, InvariantVotingClassifier
+from skinvariant import InvariantAggregator, InvariantVotingClassifier, stitch
 
 COUNTS, MANY = (10, 30, 100, 300, 1000), 1000
 N_ROWS, N_TEST = 2000, 1000
@@ -65,6 +67,18 @@ def swap_all(fitted, spaces, anchors, y=None):
     return {
         (a, b): model if a == b else model.rebase(spaces[b][0][anchors], **given)
         for a, model in fitted.items()
+        for b in spaces
+    }
+
+
+def pooled(heads, spaces, anchors, C):
+    """Stitch heads on the standardised spaces, which have no anchors of their own."""
+    rows = {name: X[anchors] for name, (X, _) in spaces.items()}
+    return {
+        (a, b): heads[a, C]
+        if a == b
+        else stitch(heads[a, C], rows[b], old_anchors=rows[a])
+        for a in spaces
         for b in spaces
     }
 
@@ -110,6 +124,10 @@ def one_draw(heads, spaces, y, y_test, n_anchors, seed):
         if each[0] in (*WANTED, "few labels")
     ]
     found += products(spaces, y, y_test, anchors)
+    for C in ABSOLUTE:
+        models = pooled(heads, spaces, anchors, C)
+        scores = matrix(spaces, partial(accuracy, models, spaces, y_test))
+        found.append(("pooled translations", C, scores))
     model = InvariantVotingClassifier(anchors=anchors)
     fitted = {
         a: InvariantVotingClassifier(**model.get_params()).fit(X, y)

@@ -1,8 +1,8 @@
 """Swap the image network under a classifier of images, and keep the classifier.
 
 One pipeline from pixels to labels is fitted on EfficientNet-Lite0, which was trained on
-ImageNet, and stitched to Lite1.  Both spaces have 1280 columns, so a head on the space
-as it is can be put under the other network; it guesses.
+ImageNet, and stitched to Lite1.  Both spaces have 1280 columns, so a plain head can be
+used on the other network without an error; it does no better than chance.
 
     python image_classifier.py [--old 0 --new 1] [--size 96]
 

@@ -1,67 +1,32 @@
 """What the recipes share: models from raw inputs to labels, before and after a swap.
 
 Data are a Bunch of `train`, `y_train`, `test` and `y_test`: raw inputs, as the encoders
-take them, and labels.  The options of the product's head are those that
-examples/paper/classification.py has for it; the vote is that of the page "Swap the
-encoder, keep the head", with a scaler before the head on the space as it is.
+take them, and labels.  The voting model has its defaults; the plain head is the same
+logistic regression on standardised embeddings.
 """
 
 from time import perf_counter
 
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from skinvariant import InvariantAggregator, RelativeProjector, stitch
-
-METRICS = ("cosine", "euclidean", "manhattan", "chebyshev")
-
-
-def head(C):
-    """Make a head; its tolerance is enough for accuracies."""
-    return LogisticRegression(C=C, max_iter=1000, tol=1e-3)
+from skinvariant import InvariantVotingClassifier, select_anchors, stitch
+from skinvariant.translation import SpaceTranslator
 
 
-def absolute_head():
-    """Make a head for a space as it is, whatever its scale."""
-    return make_pipeline(StandardScaler(), head(0.1))
-
-
-def absolute_model(encoder):
-    """Make a model with a head on the space as it is."""
-    return Pipeline([("encoder", encoder), ("head", absolute_head())])
-
-
-def product_model(encoder, n_anchors=300):
-    """Make a model with a head on the product of four metrics."""
-    product = InvariantAggregator(n_anchors, post="standardize", random_state=0)
-    return Pipeline([("encoder", encoder), ("product", product), ("head", head(0.01))])
-
-
-def vote_model(encoder, n_anchors=300):
-    """Make a model with a head for each metric, and one on the space as it is."""
-    same = {"n_anchors": n_anchors, "post": "standardize", "random_state": 0}
-    voters = [
-        (metric, make_pipeline(RelativeProjector(metric=metric, **same), head(0.1)))
-        for metric in METRICS
-    ]
-    voters.append(("absolute", absolute_head()))
-    vote = VotingClassifier(voters, voting="soft")
+def voting_model(encoder, n_anchors=300):
+    """Make the recommended model, from raw inputs to labels."""
+    vote = InvariantVotingClassifier(n_anchors=n_anchors, random_state=0)
     return Pipeline([("encoder", encoder), ("vote", vote)])
 
 
-def anchor_indices(model):
-    """Return which of the training inputs are the anchors of a fitted model."""
-    step = model[1]
-    return getattr(step, "estimators_", [[step]])[0][0].anchor_indices_
-
-
-def take(inputs, indices):
-    """Return some of the inputs: rows of an array, or members of a list."""
-    return inputs[indices] if hasattr(inputs, "shape") else [inputs[i] for i in indices]
+def plain_model(encoder):
+    """Make a model with one linear head on the embeddings."""
+    head = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    return Pipeline([("encoder", encoder), ("head", head)])
 
 
 def timed(function, *args, **kwargs):
@@ -71,12 +36,19 @@ def timed(function, *args, **kwargs):
     return result, perf_counter() - start
 
 
-def swapped_as_it_is(model, encoder, data):
-    """Score a head on the space as it is under another encoder, or say why not."""
+def swapped_untouched(model, encoder, data):
+    """Score a plain head on another encoder's embeddings, or return the error."""
     try:
         return make_pipeline(encoder, model["head"]).score(data.test, data.y_test)
     except ValueError as error:
         return str(error)
+
+
+def translated(model, encoder, anchors):
+    """Put a plain head behind a ridge translation, fitted on the anchors."""
+    translator = SpaceTranslator("ridge")
+    translator.fit(encoder.transform(anchors), model["encoder"].transform(anchors))
+    return make_pipeline(encoder, translator, model["head"])
 
 
 def compare(old, new, data, n_anchors=300):
@@ -84,27 +56,27 @@ def compare(old, new, data, n_anchors=300):
     train, test = (data.train, data.y_train), (data.test, data.y_test)
     yield "commonest class", DummyClassifier().fit(*train).score(*test), None
 
-    model, seconds = timed(absolute_model(old).fit, *train)
-    yield "space as it is", model.score(*test), seconds
-    yield "  under the new encoder", swapped_as_it_is(model, new, data), None
-
-    model, seconds = timed(product_model(old, n_anchors).fit, *train)
-    yield "product", model.score(*test), seconds
-    anchors = take(data.train, anchor_indices(model))
+    model, seconds = timed(voting_model(old, n_anchors).fit, *train)
+    yield "voting model", model.score(*test), seconds
+    anchors, labels = (select_anchors(model, each) for each in train)
     new.transform(anchors)  # into the cache, if there is one
     stitched, seconds = timed(stitch, model, anchors, encoder=new)
     yield "  stitched", stitched.score(*test), seconds
+    stitched, seconds = timed(stitch, model, anchors, encoder=new, y=labels)
+    yield "  stitched, anchors' labels", stitched.score(*test), seconds
 
-    model, seconds = timed(vote_model(old, n_anchors).fit, *train)
-    yield "vote", model.score(*test), seconds
-    labels = take(data.y_train, anchor_indices(model))
-    for what, y in [("  stitched, reweight", None), ("  and anchors' labels", labels)]:
-        told = {"reweight": True, "y": y}
-        stitched, seconds = timed(stitch, model, anchors, encoder=new, **told)
-        yield what, stitched.score(*test), seconds
+    model, seconds = timed(plain_model(old).fit, *train)
+    yield "plain head", model.score(*test), seconds
+    yield "  swapped untouched", swapped_untouched(model, new, data), None
+    stitched, seconds = timed(translated, model, new, anchors)
+    yield "  ridge translation", stitched.score(*test), seconds
 
-    model, seconds = timed(absolute_model(new).fit, *train)
-    yield "trained anew, all labels", model.score(*test), seconds
+    for title, make in {
+        "voting model": voting_model,
+        "plain head": plain_model,
+    }.items():
+        model, seconds = timed(make(new).fit, *train)
+        yield f"{title}, trained anew", model.score(*test), seconds
 
 
 def show_encoding(encoders, data):

@@ -1,14 +1,14 @@
 """Swap the encoder under a classifier of texts, and keep the classifier.
 
 One pipeline from raw texts to labels is fitted on an old encoder, and stitched to a new
-one: `stitch(model, anchor_texts, encoder=new)`.
+one: `stitch(model, select_anchors(model, texts), encoder=new)`.
 
     python text_classifier.py [FILE] [--old use --new minilm] [--cache FOLDER]
 
 FILE has a header and the columns "text" and "label", and may have a column "split" with
-"train" and "test".  Where it ends on .tsv it is separated by tabs, without quotes;
-otherwise it is CSV.  Of a label like COARSE:fine the first part is taken.  The default
-is trec_questions.tsv in the folder SKINVARIANT_DATA.
+"train" and "test".  A .tsv file is separated by tabs and has no quotes; all others are
+CSV.  Of a label like COARSE:fine the first part is taken.  The default is
+trec_questions.tsv in the folder SKINVARIANT_DATA.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from encoders import TEXT_ENCODERS, text_encoder
 from joblib import Memory
 from sklearn.model_selection import train_test_split
 from sklearn.utils import Bunch
-from swap import product_model, show_comparison, show_encoding
+from swap import show_comparison, show_encoding, voting_model
 
-from skinvariant import stitch
+from skinvariant import select_anchors, stitch
 
 PAIRS = [("use", "minilm"), ("minilm", "use"), ("glove", "use"), ("glove", "minilm")]
 
@@ -47,13 +47,12 @@ def read_texts(path):
 
 
 def show_predictions(old, new, texts, n_texts=4):
-    """Print what a model says of raw texts, before and after the swap."""
-    model = product_model(old).fit(texts.train, texts.y_train)
-    anchors = [texts.train[i] for i in model["product"].anchor_indices_]
-    stitched = stitch(model, anchors, encoder=new)
+    """Print predictions for raw texts, before and after the swap."""
+    model = voting_model(old).fit(texts.train, texts.y_train)
+    stitched = stitch(model, select_anchors(model, texts.train), encoder=new)
     some = texts.test[:n_texts]
-    said = zip(some, model.predict(some), stitched.predict(some), strict=True)
-    for text, before, after in said:
+    rows = zip(some, model.predict(some), stitched.predict(some), strict=True)
+    for text, before, after in rows:
         print(f"{before:<6}{after:<6}{text}")
 
 
@@ -87,7 +86,7 @@ def main(args, folder):
         print(f"\nfrom {old} to {new}")
         show_comparison(encoders[old], encoders[new], texts)
     old, new = pairs[0]
-    print(f"\nthe product, under {old} and under {new}")
+    print(f"\npredictions on {old}, and stitched to {new}")
     show_predictions(encoders[old], encoders[new], texts)
 
 
