@@ -60,9 +60,8 @@ METRICS = ("cosine", "euclidean", "manhattan", "chebyshev", "change_of_basis")
 _METRIC_PARAMS = {"change_of_basis": {"alpha": 0.1}}
 _MEMBERS = ("absolute", "kernel", "orthogonal", "few_shot")
 
-# Strength of the prior: the head's own predictions are weaker evidence than labels
-_ALPHA, _ALPHA_LABELS = 50.0, 10.0
-_FEW_SHOT_PRIOR = 0.25
+# Strength of the prior weights: how many nats of evidence move one by 1
+_ALPHA = 50.0
 # The absolute head's weight in its own space: with few anchors it is the best member
 _ABSOLUTE_SHARE = 2 / 3
 _LEAST_PROBABILITY = 1e-6
@@ -385,6 +384,12 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
             for name, member, output in own._translated(rows):
                 members[name], outputs[name] = member, output
                 references[name] = own._own_outputs["absolute"]
+        targets = own._pooled_own()
+        if y is not None:
+            if few_shot := own._few_shot(rows, given):
+                members["few_shot"], outputs["few_shot"] = few_shot
+                references["few_shot"] = targets
+            targets = own._indicators(given)
         new.agreement_ = {
             name: decision_agreement(
                 own._values(outputs[name]), own._values(references[name])
@@ -392,16 +397,10 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
             for name in members
         }
         prior = signal_to_noise(list(new.agreement_.values()))
-        targets, alpha = own._pooled_own(), _ALPHA
-        if y is not None:
-            targets, alpha = own._indicators(given), _ALPHA_LABELS
-            if few_shot := own._few_shot(rows, given):
-                members["few_shot"], outputs["few_shot"] = few_shot
-                prior = np.append(prior, _FEW_SHOT_PRIOR)
         new.anchors_ = rows if own.aggregator_ is None else new.aggregator_.anchors_
         new.named_estimators_ = Bunch(**members)
         new._n_rows = n_anchors
-        new._set_weights(outputs, targets, prior, alpha)
+        new._set_weights(outputs, targets, prior)
         if own.aggregator_ is not None:
             new._used_aggregator = new.aggregator_._with_metrics(_in_use(new.weights_))
         new._own = own
@@ -747,15 +746,15 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     "few_shot"    with `y`: a logistic regression trained on the new anchors
     ============  ====================================================================
 
-    Their weights are those of `skinvariant.pooling.log_pool_weights`, with `alpha` 50,
-    or 10 with `y`.  The rows of evidence are the anchors, each left out: its
-    self-comparison is replaced by the mean of the others, and it is translated by a map
-    fitted without it.  The targets are what this model predicts for the old anchors,
-    or `y`.  The prior weights are signal-to-noise ratios, scaled to sum 1,
+    Their weights are those of `skinvariant.pooling.log_pool_weights` with ``alpha=50``.
+    The rows of evidence are the anchors, each left out: its self-comparison is replaced
+    by the mean of the others, and what is fitted on the anchors predicts it from a fit
+    without it.  The targets are what this model predicts for the old anchors, or `y`.
+    The prior weights are signal-to-noise ratios, scaled to sum 1,
 
     .. math:: w_m \propto c_m^2 / (1 - c_m^2 + 0.01),
 
-    where :math:`c_m` is `agreement_`; that of "few_shot" is 1/4.  Members of weight 0
+    where :math:`c_m` is `agreement_`.  Members of weight 0
     are not computed in `predict`.  With 10 anchors or fewer the weights stay close to
     the prior.  Classes that the anchors miss are known to every member but "few_shot",
     which gives them probability 0; that member is left out where all anchors are of one
@@ -897,9 +896,9 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     def _pool(self, outputs, weights):
         return np.exp(self._log_pool(outputs, weights))
 
-    def _set_weights(self, outputs, targets, prior, alpha):
+    def _set_weights(self, outputs, targets, prior):
         logs = [smoothed_log(output, self._n_rows) for output in outputs.values()]
-        weights = log_pool_weights(logs, targets, prior=prior, alpha=alpha)
+        weights = log_pool_weights(logs, targets, prior=prior, alpha=_ALPHA)
         self.weights_ = dict(zip(outputs, weights.tolist(), strict=True))
 
     def predict_log_proba(self, X):
@@ -1090,14 +1089,14 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
         """Learn the weights from the fitted rows."""
         outputs = dict(zip(self.weights_, outputs, strict=True))
         prior = list(self.weights_.values())
-        self._set_weights(outputs, self._indicators(y), prior, _ALPHA, sample_weight)
+        self._set_weights(outputs, self._indicators(y), prior, sample_weight)
 
     def _pool(self, outputs, weights):
         return self.intercept_ + sum(
             weight * output for output, weight in zip(outputs, weights, strict=True)
         )
 
-    def _set_weights(self, outputs, targets, prior, alpha, sample_weight=None):
+    def _set_weights(self, outputs, targets, prior, sample_weight=None):
         # a constant error of a member, or of all of them, does not count
         center, *centers = (
             np.average(x, axis=0, weights=sample_weight)
@@ -1110,7 +1109,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
             [scale * (x - c) for x, c in zip(outputs.values(), centers, strict=True)],
             scale * (targets - center),
             prior=prior,
-            alpha=alpha,
+            alpha=_ALPHA,
         )
         self.weights_ = dict(zip(outputs, weights.tolist(), strict=True))
         self.intercept_ = center - sum(

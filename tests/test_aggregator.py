@@ -45,15 +45,70 @@ def test_concat_is_projectors_side_by_side(pre, post, spaces):
     assert len(aggregator.posts_) == 4
 
 
+def test_every_column_is_standardised_by_default(spaces):
+    """So no metric outweighs another: the anchors have mean 0 and variance 1."""
+    aggregator = InvariantAggregator(20, random_state=0).fit(spaces.X_a)
+    relative = aggregator.transform(aggregator.anchors_)
+    np.testing.assert_allclose(relative.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(relative.std(axis=0), 1)
+
+
+@pytest.mark.parametrize("aggregation", sorted(_AGGREGATIONS))
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"aggregation": "concat"},
+        {"aggregation": "mean"},
+        {"aggregation": lambda relative: relative[0][:, :2]},
+        {"aggregation": "max"},
+        {"weights": [0, 5, 1, 1]},
+        {"weights": "not read"},
+        {"aggregation": "sum", "weights": [4, 3, 2, 1]},
+    ],
+    ids=str,
+)
+def test_what_is_set_after_fit_counts_from_the_next_fit(aggregation, later, spaces):
+    """Rows, rebased rows and names stay those of the aggregation that was fitted."""
+    how = {"aggregation": aggregation, "weights": [1, 2, 0.5, 1]}
+    aggregator = InvariantAggregator(20, random_state=0, **how).fit(spaces.X_a)
+
+    def results():
+        rebased = aggregator.rebase(spaces.X_b[aggregator.anchor_indices_])
+        return (
+            aggregator.transform(spaces.X_a),
+            aggregator.get_feature_names_out(),
+            rebased.transform(spaces.X_b),
+            rebased.get_feature_names_out(),
+        )
+
+    before = results()
+    aggregator.set_params(**later)
+    for found, expected in zip(results(), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_next_fit_reads_what_was_set(spaces):
+    """As an estimator that was made so."""
+    later = {"aggregation": "mean", "weights": [4, 3, 2, 1]}
+    aggregator = InvariantAggregator(20, random_state=0).fit(spaces.X_a)
+    aggregator.set_params(**later).fit(spaces.X_a)
+    new = InvariantAggregator(20, random_state=0, **later).fit(spaces.X_a)
+    for method in (lambda a: a.transform(spaces.X_a), lambda a: a.anchors_):
+        np.testing.assert_array_equal(method(aggregator), method(new))
+    names = aggregator.get_feature_names_out(), new.get_feature_names_out()
+    np.testing.assert_array_equal(*names)
+
+
 def test_sum_and_mean_count_closeness(spaces):
     """Distances enter negated, so that larger means closer in every term."""
-    cosine, *distances = parts(spaces.X_a, post="layer")
+    cosine, *distances = parts(spaces.X_a, post="standardize")
     expected = cosine - sum(distances)
     total = InvariantAggregator(20, aggregation="sum", random_state=0)
     np.testing.assert_allclose(total.fit_transform(spaces.X_a), expected, atol=1e-12)
     mean = InvariantAggregator(20, aggregation="mean", random_state=0)
     np.testing.assert_allclose(mean.fit_transform(spaces.X_a), expected / 4, atol=1e-12)
     # the anchor nearest by every metric is the largest in the sum: itself
+    total.set_params(post="layer").fit(spaces.X_a)
     own = total.transform(total.anchors_)
     np.testing.assert_array_equal(own.argmax(axis=1), np.arange(20))
 
@@ -74,7 +129,9 @@ def test_weights_scale_each_space(spaces):
     weights = [1.0, 0.0, 2.5, 0.5]
     cosine, *distances = scaled = [
         weight * part
-        for weight, part in zip(weights, parts(spaces.X_a, post="layer"), strict=True)
+        for weight, part in zip(
+            weights, parts(spaces.X_a, post="standardize"), strict=True
+        )
     ]
     total = cosine - sum(distances)
     for aggregation, expected in (
@@ -110,7 +167,7 @@ def test_a_callable_gets_the_spaces_in_order_as_they_are(spaces):
     aggregator = InvariantAggregator(
         20, metrics=("euclidean", "cosine"), aggregation=stacked, random_state=0
     )
-    euclid, cosine = parts(spaces.X_a, ("euclidean", "cosine"), post="layer")
+    euclid, cosine = parts(spaces.X_a, ("euclidean", "cosine"), post="standardize")
     output = aggregator.fit_transform(spaces.X_a)
     np.testing.assert_allclose(output, np.hstack([cosine, euclid[:, :1]]), atol=1e-12)
     names = aggregator.get_feature_names_out()
@@ -170,7 +227,7 @@ def test_variants_of_one_metric_take_names_of_their_own(spaces):
 def test_one_metric_is_its_projector(spaces):
     """A product of one is that one."""
     one = InvariantAggregator(20, metrics=["cosine"], random_state=0)
-    expected = parts(spaces.X_a, ["cosine"], post="layer")[0]
+    expected = parts(spaces.X_a, ["cosine"], post="standardize")[0]
     np.testing.assert_array_equal(one.fit_transform(spaces.X_a), expected)
 
 

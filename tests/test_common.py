@@ -56,7 +56,7 @@ def make_votes(vote, *estimators):
     """Make voting models of few anchors, with heads of many kinds."""
     options = [
         {},
-        {"absolute": False},
+        {"absolute": False, "n_anchors": 10},  # 6 show too little of 10 axes
         {"metrics": ("euclidean",), "post": None},
         {"metrics": ("cosine", "mahalanobis", Metric("own", euclidean))},
         {"metrics": ("euclidean",), "pre": "center", "post": "layer"},

@@ -69,8 +69,10 @@ def on_the_reference_page():
 def test_every_public_name_has_a_page_and_no_other_has():
     """What the reference lists is what the modules list, each once."""
     listed = list(on_the_reference_page())
+    known = set(public_names())
     # in the module and at the top: the page is that of the top
-    known = set(public_names()) - {"skinvariant.stitching.stitch"}
+    top = {name.rpartition(".")[2] for name in known if name.count(".") == 1}
+    known -= {n for n in known if n.count(".") > 1 and n.rpartition(".")[2] in top}
     assert set(listed) == known
     assert len(listed) == len(set(listed)) > 70
 

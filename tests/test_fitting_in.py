@@ -111,28 +111,6 @@ def test_frames_under_a_stitched_head(library, name):
     )
 
 
-@pytest.mark.parametrize("name", ["RelativeProjector", "InvariantAggregator"])
-@pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_frames_through_a_pool(library, name):
-    """A reweighted model takes frames without a warning, with the values of arrays."""
-    frame_a, frame_b = (
-        as_frame(library, X, prefix)
-        for X, prefix in ((SPACES.X_a, "old"), (SPACES.X_b, "new"))
-    )
-    model = make_pipeline(make(name), LogisticRegression())
-    plain = clone(model).fit(SPACES.X_a, SPACES.y)
-    plain = stitch(plain, SPACES.X_b[anchors_in(plain[0])], reweight=True)
-    model.set_output(transform=library).fit(frame_a, SPACES.y)
-    anchors = rows_of(frame_b, anchors_in(model[0]))
-    pool = stitch(model, anchors, reweight=True)
-    np.testing.assert_allclose(
-        pool.predict_proba(frame_b), plain.predict_proba(SPACES.X_b), rtol=1e-5
-    )
-    labels = SPACES.y[anchors_in(model[0])]
-    told = stitch(model, anchors, reweight=True, y=labels)
-    assert told.score(frame_b, SPACES.y) > 0.9
-
-
 # --- sparse rows --------------------------------------------------------------------
 
 WORDS = [f"word{i}" for i in range(60)]
@@ -165,17 +143,17 @@ def test_sparse_encoders_are_swapped(name):
     )
 
 
-def test_sparse_rows_are_no_matter_for_a_pool():
-    """Translations take dense rows alone; stitch says so, and not the first predict."""
+def test_sparse_rows_are_not_translated():
+    """Translations take dense rows alone; stitch refuses, and not the first predict."""
     texts, y = write_texts()
     old, new = (TfidfVectorizer(vocabulary=words) for words in (WORDS, WORDS[::-1]))
     X_a, X_b = old.fit_transform(texts), new.fit_transform(texts)
-    model = make_pipeline(make("RelativeProjector"), LogisticRegression())
-    model = model.fit(X_a, y)
-    anchors = X_b[anchors_in(model[0])]
-    with pytest.raises(TypeError, match=r"needs them dense: use X\.toarray\(\)"):
-        stitch(model, anchors, reweight=True)
-    pool = stitch(model, anchors.toarray(), reweight=True)
+    head = LogisticRegression().fit(X_a, y)
+    for sparse in ((X_b[:60], X_a[:60].toarray()), (X_b[:60].toarray(), X_a[:60])):
+        with pytest.raises(TypeError, match=r"toarray\(\)"):
+            stitch(head, sparse[0], old_anchors=sparse[1])
+    dense = X_b[:60].toarray(), X_a[:60].toarray()
+    pool = stitch(head, dense[0], old_anchors=dense[1])
     assert pool.score(X_b.toarray(), y) > 0.6
 
 

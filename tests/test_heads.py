@@ -29,7 +29,11 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 torch = pytest.importorskip("torch")
 pytest.importorskip("skorch")
 
-from skinvariant import InvariantAggregator, stitch  # noqa: E402
+from skinvariant import (  # noqa: E402
+    InvariantAggregator,
+    InvariantVotingClassifier,
+    stitch,
+)
 from skinvariant import heads as module  # noqa: E402
 from skinvariant.heads import (  # noqa: E402
     InvariantClassifier,
@@ -214,43 +218,41 @@ def test_stitch(place, digits):
 # --- subspace selection ------------------------------------------------------------
 
 
-def test_stitch_with_evidence(digits):
-    """A head is reweighted as any model: rebased, and behind a translation."""
+def test_a_head_behind_translations(digits):
+    """As any model that knows nothing of anchors; the network itself is not changed."""
     X, X_test, y, y_test = digits
     head = fitted()
     new, new_test = X[:, ::2] ** 0.5, X_test[:, ::2] ** 0.5
-    anchors = new[head.anchor_indices_]
-    pool = stitch(head, anchors, reweight=True)
-    assert list(pool.weights_by_name_) == [
-        "stitched",
-        "translated_kernel",
-        "translated_orthogonal",
-    ]
-    rebased, through, _ = (member for _, member in pool.estimators)
-    assert isinstance(rebased, InvariantClassifier)
-    assert through[-1].net_.module_ is head.net_.module_
-    plain = head.rebase(anchors).score(new_test, y_test)
-    assert pool.score(new_test, y_test) > plain
-    labelled = stitch(head, anchors, reweight=True, y=y[head.anchor_indices_])
-    assert labelled.score(new_test, y_test) > plain
+    anchors, old = new[:100], X[:100]
+    pool = stitch(head, anchors, old_anchors=old)
+    assert list(pool.weights_) == ["kernel", "orthogonal"]
+    assert pool.named_estimators_["orthogonal"][-1].net_ is head.net_
+    assert pool.score(new_test, y_test) > 0.8
+    labelled = stitch(head, anchors, old_anchors=old, y=y[:100])
+    assert labelled.score(new_test, y_test) > 0.8
 
 
-def test_a_regressor_is_stitched_with_evidence(targets):
+def test_a_regressor_behind_translations(targets):
     """The pool predicts both targets."""
-    X, X_test, y, _ = targets
+    X, X_test, y, y_test = targets
     head = InvariantRegressor(40, random_state=0, max_epochs=5).fit(X, y)
-    pool = stitch(head, 2 * X[head.anchor_indices_][:, ::-1], reweight=True)
+    pool = stitch(head, 2 * X[:60, ::-1], old_anchors=X[:60])
     assert pool.predict(2 * X_test[:, ::-1]).shape == (100, 2)
+    assert pool.score(2 * X_test[:, ::-1], y_test) > head.score(X_test, y_test) - 0.1
 
 
-def test_the_evidence_is_one_batch(digits, monkeypatch):
-    """However few rows go through the network at once otherwise."""
-    head = fitted()
-    expected = head._apart().predict_proba(head.anchors_)
-    monkeypatch.setattr(type(head), "_batch_rows", lambda self: 7)
-    found = head._apart().predict_proba(head.anchors_)
-    np.testing.assert_array_equal(found, expected)
-    assert np.abs(expected - head.predict_proba(head.anchors_)).max() > 0.01
+def test_a_head_in_a_voting_model(digits):
+    """One network for each metric and one on the space itself, rebased together."""
+    X, X_test, y, y_test = digits
+    head = InvariantClassifier(30, max_epochs=3, random_state=0)
+    vote = InvariantVotingClassifier(
+        head, n_anchors=60, metrics=("cosine",), random_state=0
+    ).fit(X, y)
+    rebased = vote.rebase(2 * X[vote.anchor_indices_][:, ::-1])
+    assert rebased.named_estimators_["cosine"] is vote.named_estimators_["cosine"]
+    scores = vote.score(X_test, y_test), rebased.score(2 * X_test[:, ::-1], y_test)
+    assert min(scores) > 0.6
+    assert abs(scores[0] - scores[1]) < 0.1
 
 
 @pytest.mark.parametrize("part", ["aggregation", "head", "all"])
