@@ -71,7 +71,9 @@ plt.show()
 # %%
 # In numbers, beside one head on the product of four metrics, a relative space alone:
 
-product = make_pipeline(InvariantAggregator(), LogisticRegression(C=0.03, max_iter=1000))
+product = make_pipeline(
+    InvariantAggregator(), LogisticRegression(C=0.03, max_iter=1000)
+)
 relative = cross_stitch(
     product, spaces, (y, y_test), baselines=[], n_resamples=0, **options
 )
@@ -90,3 +92,8 @@ for n_anchors in report.n_anchors:
         for source, method in columns.values()
     ]
     print(f"{n_anchors:7d}" + "".join(f"{score:10.3f}" for score in scores))
+
+# %%
+# The voting model is above its rivals at every number of anchors.  With few of them the
+# metrics carry it, with many the translations, and the anchors themselves decide how
+# much each counts.

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
-from scipy.linalg import eigh, pinv, qr
-from scipy.linalg.lapack import dormqr
+from scipy.linalg import eigh, pinv
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -36,7 +35,7 @@ def _procrustes_map(X_source, X_target, *, scale=False):
     Of corresponding rows, both centred.  Where the widths differ, this is the
     orthogonal map between the spaces with columns of zeros added to the narrower one.
     Where the rows do not show every direction of the narrower space, many maps are the
-    best; this is one of them.
+    best; this is the smallest one, which takes directions that no row shows to 0.
 
     Parameters
     ----------
@@ -69,11 +68,21 @@ def _procrustes_map(X_source, X_target, *, scale=False):
     """
     units = [_unit(X_source), _unit(X_target)]
     X_source, X_target = X_source / units[0], X_target / units[1]
-    if len(X_source) > min(X_source.shape[1], X_target.shape[1]):
-        left, singular, right = svd(X_source.T @ X_target, full_matrices=False)
-        turn = left @ right
+    bases = [None, None]
+    if len(X_source) < min(X_source.shape[1], X_target.shape[1]):
+        # in bases of what the rows span, all is a matter of as many columns
+        bases, spans = zip(
+            *(np.linalg.qr(X.T) for X in (X_source, X_target)), strict=True
+        )
+        cross = spans[0] @ spans[1].T
     else:
-        turn, singular = _procrustes_of_few(X_source, X_target)
+        cross = X_source.T @ X_target
+    left, singular, right = svd(cross, full_matrices=False)
+    shown = singular > max(cross.shape) * np.finfo(np.float64).eps * singular.max()
+    left, right = left[:, shown], right[shown]
+    if bases[0] is not None:
+        left, right = bases[0] @ left, right @ bases[1].T
+    turn = left @ right
     if not scale:
         return turn
     squares = np.sum((X_source @ turn) ** 2)
@@ -84,32 +93,6 @@ def _procrustes_map(X_source, X_target, *, scale=False):
 def _unit(X):
     """Return a power of two about as large as the largest entry; 1 for zeros."""
     return float(np.exp2(np.frexp(np.abs(X).max())[1] - 1.0)) if X.any() else 1.0
-
-
-def _procrustes_of_few(X_source, X_target):
-    """Find the orthogonal map of rows that are no more than the columns of either side.
-
-    In the bases that reflections (Householder) turn both sides' rows into, all is a
-    matter of a matrix of as many rows.  The directions that no row shows, whose image
-    the rows leave open, go to one another in the order of these bases.
-    """
-    (source, tau), source_rows = qr(X_source.T, mode="raw")
-    (target, target_tau), target_rows = qr(X_target.T, mode="raw")
-    n_samples = len(X_source)
-    left, singular, right = svd(source_rows @ target_rows.T)
-    shown = singular > n_samples * np.finfo(np.float64).eps * singular.max()
-    turn = np.eye(X_source.shape[1], X_target.shape[1])
-    turn[:n_samples, :n_samples] = _completed(left[:, shown], right[shown].T)
-    turn = dormqr("L", "N", source, tau, turn, 64 * turn.shape[1])[0]
-    turn = dormqr("R", "T", target, target_tau, turn, 64 * turn.shape[0])[0]
-    return turn, singular
-
-
-def _completed(left, right):
-    """Return an orthogonal matrix that takes one set of columns into the other."""
-    basis, other = (np.linalg.qr(side, mode="complete").Q for side in (left, right))
-    n_columns = left.shape[1]
-    return left @ right.T + basis[:, n_columns:] @ other[:, n_columns:].T
 
 
 @dataclass(frozen=True)
@@ -379,7 +362,8 @@ class SpaceTranslator(
         The kind of map.
 
         - "orthogonal": a rotation or reflection of the centred rows (Procrustes) [1]_.
-          Where the widths differ, into a part of the wider space or onto one.
+          Where the widths differ, into a part of the wider space or onto one; where
+          the rows are few, 0 in directions that none of them shows.
         - "linear": least squares through the origin.
         - "affine": least squares with an offset.  As in "linear", the smallest of the
           maps that fit best, where rows are few.

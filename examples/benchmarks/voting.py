@@ -3,12 +3,13 @@
 ``python examples/benchmarks/voting.py`` fits 20,000 x 768 float32 rows in ten classes
 and swaps them to 1,024 columns, on one thread.  What is compared takes turns; seconds
 are medians, and ratios medians of the ratios within a turn, so that a busy machine
-slows both sides.  ``--quick`` takes small sizes, to see that it runs; ``--only`` takes
-some of the parts.
+slows both sides.  ``--quick`` takes small sizes, to see that it runs, ``--only`` some of
+the parts, and ``--turns`` another number of turns.
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 
 import numba
@@ -99,20 +100,18 @@ def show_stitching(X, X_new, y, size):
     """Measure rebase and stitch beside the translations that are fitted in them."""
     for n_anchors, limit in zip(size.n_anchors, (1.2, 5.0), strict=True):
         few = slice(size.n_fewer)
-        model = InvariantVotingClassifier(n_anchors, random_state=0).fit(X[few], y[few])
+        model = InvariantVotingClassifier(n_anchors=n_anchors, random_state=0)
+        model.fit(X[few], y[few])
         old, new = (select_anchors(model, each[few]) for each in (X, X_new))
         values = model.named_estimators_["absolute"].decision_function(old)
         kernel, orthogonal = map(SpaceTranslator, ("kernel", "orthogonal"))
-        # bound now: each is called before the next number of anchors
-        seconds = take_turns(
-            {
-                "rebase": lambda model=model, new=new: model.rebase(new),
-                "stitch": lambda model=model, new=new: stitch(model, new),
-                "kernel": lambda new=new, values=values: kernel.fit(new, values),
-                "orthogonal": lambda new=new, old=old: orthogonal.fit(new, old),
-            },
-            size.n_turns,
-        )
+        functions = {
+            "rebase": partial(model.rebase, new),
+            "stitch": partial(stitch, model, new),
+            "kernel": partial(kernel.fit, new, values),
+            "orthogonal": partial(orthogonal.fit, new, old),
+        }
+        seconds = take_turns(functions, size.n_turns)
         slowest = max(("kernel", "orthogonal"), key=lambda name: seconds[name].mean())
         beside = [(f"its {slowest} translation", seconds[slowest], 3)]
         for name in ("rebase", "stitch"):
@@ -124,8 +123,7 @@ def show_translations(X, X_new, size):
     n_anchors = size.n_anchors[-1]
     old, new = X[:n_anchors], X_new[:n_anchors]
     for method, limit in {"kernel": 1.5, "ridge": 0.5}.items():
-        translator = SpaceTranslator(method)
-        fit = {method: lambda translator=translator: translator.fit(new, old)}
+        fit = {method: partial(SpaceTranslator(method).fit, new, old)}
         seconds = take_turns(fit, size.n_turns)[method]
         show(f"{method}, {n_anchors} anchors", seconds, limit)
 
@@ -133,7 +131,7 @@ def show_translations(X, X_new, size):
 def stitched_models(X, X_new, y, size):
     """Fit the voting model and its rivals, and swap each."""
     few = slice(size.n_fewer)
-    vote = InvariantVotingClassifier(size.n_anchors[0], random_state=0)
+    vote = InvariantVotingClassifier(n_anchors=size.n_anchors[0], random_state=0)
     vote.fit(X[few], y[few])
     same = {
         "metrics": vote.metrics,
@@ -148,7 +146,7 @@ def stitched_models(X, X_new, y, size):
     }
     models = {"voting": vote}
     for name, product in products.items():
-        models[name] = make_pipeline(product, HEAD).fit(X[few], y[few])
+        models[name] = make_pipeline(product, clone(HEAD)).fit(X[few], y[few])
     old, new = (select_anchors(vote, each[few]) for each in (X, X_new))
     models = {name: stitch(model, new) for name, model in models.items()}
     translator = SpaceTranslator("ridge").fit(new, old)
@@ -163,13 +161,8 @@ def show_predictions(X, X_new, y, size):
     print(f"members with a weight after the swap: {n_members}")
     for n_rows, unit, n_turns in [(1, "ms", 10), (size.n_fewer, "s", 1)]:
         rows = X_new[-n_rows:]
-        seconds = take_turns(
-            {
-                name: lambda model=model, rows=rows: model.predict(rows)
-                for name, model in models.items()
-            },
-            size.n_turns * n_turns,
-        )
+        predict = {name: partial(model.predict, rows) for name, model in models.items()}
+        seconds = take_turns(predict, size.n_turns * n_turns)
         own = seconds.pop("voting")
         limits = (4, 4, None)
         beside = [
@@ -181,7 +174,7 @@ def show_predictions(X, X_new, y, size):
 
 def show_fit(X, y, size):
     """Measure a fit beside those of its heads, on what they are trained on."""
-    vote = InvariantVotingClassifier(size.n_anchors[0], random_state=0)
+    vote = InvariantVotingClassifier(n_anchors=size.n_anchors[0], random_state=0)
     # compiles, and names the metrics' columns
     fitted = clone(vote).fit(X[: size.n_fewer], y[: size.n_fewer])
     aggregator = fitted.aggregator_
@@ -238,7 +231,11 @@ if __name__ == "__main__":
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--turns", type=int)
     args = parser.parse_args()
+    size = QUICK if args.quick else Size()
+    if args.turns is not None:
+        size = replace(size, n_turns=args.turns, n_turns_fit=args.turns)
     numba.set_num_threads(1)
     with threadpool_limits(1):
-        main(QUICK if args.quick else Size(), args.only)
+        main(size, args.only)
