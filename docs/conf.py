@@ -137,20 +137,21 @@ class MeasuresTable(GeneratedTable):
 
 
 class AlternativesTable(GeneratedTable):
-    """Stitching beside what one might do instead, from the records of the results."""
+    """Stitching and what one might do instead, from the records of the results."""
 
     def rows(self):
         tables, records = drawings.records()
         yield (
             "data",
-            "own encoder",
-            "swapped as it is",
-            "stitched, reweighted",
+            "plain head, own",
+            "voting model, own",
+            "stitched",
+            "with the anchors' labels",
             "best translation",
             "the anchors' labels alone",
         )
         for data, title in tables.TITLES.items():
-            if records.rows(f"classification_{data}"):
+            if records.rows(f"voting_{data}"):
                 yield title, *drawings.alternatives(data)
 
 

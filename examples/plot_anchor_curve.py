@@ -94,6 +94,5 @@ for n_anchors in report.n_anchors:
     print(f"{n_anchors:7d}" + "".join(f"{score:10.3f}" for score in scores))
 
 # %%
-# The voting model is above its rivals at every number of anchors.  With few of them the
-# metrics carry it, with many the translations, and the anchors themselves decide how
-# much each counts.
+# The voting model is above its rivals at every number of anchors.  Its best rival is
+# the relative space where anchors are few, and a translation where they are many.

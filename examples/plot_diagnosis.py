@@ -2,16 +2,16 @@
 What is the difference between two encoders?
 ============================================
 
-Two encoders have seen the same samples.  Is the new space the old one turned, scaled,
-moved, or something else?  And which metric does not see the difference?  ``diagnose``
-asks the spaces themselves; it needs no labels.
+Two encoders have encoded the same samples.  Is the new space the old one rotated,
+scaled, shifted, or something else?  And which metric is insensitive to the difference?
+``diagnose`` estimates both from the two spaces alone, without labels.
 """
 
 # %%
 # A difference that is known
 # --------------------------
 #
-# The second space is the first one turned, scaled and moved, with some noise.
+# The second space is the first one rotated, scaled and shifted, with some noise.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,9 +22,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
-from skinvariant import stitch
+from skinvariant import InvariantVotingClassifier, diagnose, select_anchors, stitch
 from skinvariant.datasets import make_related_spaces
-from skinvariant.diagnosis import diagnose
 from skinvariant.plotting import DiagnosisDisplay
 
 threadpool_limits(1)  # the matrices are small: more threads would wait for each other
@@ -38,9 +37,10 @@ known = diagnose(related.X_a, related.X_b, n_anchors=100, random_state=0)
 print(known)
 
 # %%
-# Each bar above is a class of maps, and how much of the new space it explains on rows
-# that it was not fitted on.  Named is the simplest class that explains as much as any.
-# Below are the choices of metric, ``pre`` and ``post``, best first.
+# Each bar in the upper part is a class of maps, and how much of the new space it
+# explains on rows that it was not fitted on.  The diagnosis names the simplest class
+# that explains as much as any.  The lower part shows choices of metric, ``pre`` and
+# ``post``, the best first.
 
 DiagnosisDisplay.from_diagnosis(known).plot()
 plt.show()
@@ -49,7 +49,7 @@ plt.show()
 # Two networks
 # ------------
 #
-# Nobody knows by what two networks differ that were trained from different seeds.
+# For two networks that were trained from different seeds the difference is unknown.
 
 images, digits = load_digits(return_X_y=True)
 X, X_test, y, y_test = train_test_split(
@@ -58,7 +58,7 @@ X, X_test, y, y_test = train_test_split(
 
 
 def hidden_layer(seed):
-    """Train a network, and look at its hidden layer."""
+    """Train a network, and return its hidden layer."""
     network = MLPClassifier((64,), tol=1e-3, n_iter_no_change=3, random_state=seed)
     network.fit(X, y)
     weights, biases = network.coefs_[0], network.intercepts_[0]
@@ -72,11 +72,15 @@ DiagnosisDisplay.from_diagnosis(diagnosis).plot()
 plt.show()
 
 # %%
-# The recommendation is an ``InvariantAggregator``, not fitted yet:
+# The recommendation is an ``InvariantAggregator``, not fitted yet.  Beside a head on it
+# stands the voting model, which needs no diagnosis:
 
 print(diagnosis.recommended)
 product = diagnosis.recommended.set_params(random_state=0)
 model = make_pipeline(product, LogisticRegression(C=0.1, max_iter=1000)).fit(old, y)
-stitched = stitch(model, new[product.anchor_indices_])
-print(f"own encoder: {model.score(old_test, y_test):.3f}")
-print(f"stitched:    {stitched.score(new_test, y_test):.3f}")
+vote = InvariantVotingClassifier(n_anchors=200, random_state=0).fit(old, y)
+print(f"{'':<14}{'own':>6}{'stitched':>10}")
+for name, fitted in {"recommended": model, "voting model": vote}.items():
+    stitched = stitch(fitted, select_anchors(fitted, new))
+    own, swapped = fitted.score(old_test, y_test), stitched.score(new_test, y_test)
+    print(f"{name:<14}{own:6.3f}{swapped:10.3f}")

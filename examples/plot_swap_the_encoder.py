@@ -93,7 +93,7 @@ encoders = {
 # The model is a pipeline of an encoder and a voting classifier.  This trains one head
 # for each of several metrics, which compare a sample with 300 anchors, and one on the
 # embeddings themselves.  ``stitch`` encodes the anchor images by the new encoder, puts
-# them in place of the old ones, and leaves the heads as they are.
+# them in place of the old ones, and leaves the heads as trained.
 
 old, new = encoders["MLP 64"], encoders["PCA 24"]
 
@@ -105,7 +105,7 @@ print(f"own encoder, MLP 64:  {model.score(X_test, y_test):.3f}")
 print(f"stitched, on PCA 24:  {stitched.score(X_test, y_test):.3f}")
 
 # %%
-# The anchors also decide how much each member of the vote counts after the swap.
+# The anchors also determine how much each member of the vote counts after the swap.
 # "kernel" and "orthogonal" are the head on the embeddings themselves, behind two
 # translations of the new space into the old one.
 
@@ -200,17 +200,14 @@ print(f"standard error of an accuracy near 0.95: {error:.3f}")
 
 # %%
 # As they are, the spaces cannot be swapped: where the widths happen to agree, the head
-# does little better than guess, also between two networks that differ by their seed
-# alone.  A relative space keeps most of the accuracy, and it depends on the metric how
-# much: chebyshev alone is a poor choice, and as one of four it does little harm.  The
-# ridge translation keeps more, since these encoders differ by maps that 300 anchors
-# determine well.
+# does no better than guess, even between two networks that differ by their seed alone.
+# A relative space keeps most of the accuracy; how much depends on the metric.
+# Chebyshev alone is a poor choice, and as one of four it does little harm.  With as
+# many as 300 anchors, the ridge translation keeps more than any of them.
 #
-# The voting model has the best own accuracy and, on other encoders, the best mean and
-# the best worst case.  It did not need to know which of its members would survive: the
-# anchors set their weights.  What is lost depends more on the new encoder than on the
-# head; look down the columns, whose diagonal is what a head trained on that very
-# encoder achieves.
+# The voting model has the best mean and the best worst case on other encoders, and on
+# its own encoder no other is better.  Nobody had to choose among its members: the
+# anchors set their weights at each swap.
 
 
 def draw(shown):
@@ -230,7 +227,7 @@ def draw(shown):
         ax.tick_params(length=0)
     for ax in axes[:, 0]:
         ax.set_yticks(range(len(labels)), labels)
-    figure.supxlabel("encoder under the head", fontsize="medium")
+    figure.supxlabel("encoder in use", fontsize="medium")
     return figure
 
 
@@ -245,7 +242,8 @@ else:
         print(f"picture saved to {sys.argv[1]}")
 
 # %%
-# Accuracy on the test images in per cent, rows by the encoder of the head, columns by
-# the encoder under it.  Own accuracies are bold; a dash where the widths differ.
+# Accuracy on the test images in per cent, rows by the encoder that the model was
+# trained on, columns by the one that it is used on.  Own accuracies are bold; a dash
+# where the widths differ.
 
 print(f"total: {perf_counter() - start:.0f} s")

@@ -2,8 +2,8 @@
 The same samples in two spaces
 ==============================
 
-Two encoders that learned the same thing put it in different places.  One look at both
-spaces shows it; one look at the relative spaces shows what is common.
+Two encoders that learned the same thing put it in different places.  A plot of both
+spaces shows that; a plot of their relative spaces shows what they have in common.
 """
 
 # %%
@@ -25,7 +25,7 @@ X = X / 16
 
 
 def hidden_layer(seed):
-    """Train a network, and look at its hidden layer."""
+    """Train a network, and return its hidden layer."""
     network = MLPClassifier((64,), tol=1e-3, n_iter_no_change=3, random_state=seed)
     network.fit(X, y)
     return np.maximum(X @ network.coefs_[0] + network.intercepts_[0], 0)
@@ -34,9 +34,9 @@ def hidden_layer(seed):
 old, new = hidden_layer(0), hidden_layer(1)
 
 # %%
-# Above are the spaces themselves, below the relative ones, under centred cosines with
-# 100 anchors.  Below, both are seen along the same two directions, those of the first:
-# what coincides there is what a head can use.
+# The upper row shows the spaces themselves, the lower one their relative spaces:
+# centred cosines with 100 anchors.  In the lower row both are drawn along the same two
+# directions, the principal ones of the first: a head can use what coincides there.
 
 projector = RelativeProjector(100, pre="center", post="standardize", random_state=0)
 display = SpaceDisplay.from_spaces(

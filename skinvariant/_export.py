@@ -145,8 +145,9 @@ class LinearPool(torch.nn.Module):
         """
         rows = X.to(self.intercept.dtype)
         pooled = rows.new_zeros(rows.shape[0], 1) + self.intercept
-        for weight, member in zip(self.weights, self.members.values(), strict=True):
-            pooled = pooled + weight * self._before(member(rows))
+        outputs = self._before(member(rows) for member in self.members.values())
+        for weight, output in zip(self.weights, outputs, strict=True):
+            pooled = pooled + weight * output
         return self._after(pooled).to(X.dtype)
 
     def _before(self, outputs):
@@ -169,25 +170,26 @@ class LogPool(LinearPool):
         The weight of each.
     intercept : Tensor of shape (n_classes,)
         Added to the weighted sum of the logarithms.
-    n_rows : int
-        The number of rows by which probabilities are smoothed.
+    n_rows : sequence of int
+        The number of rows by which the probabilities of each are smoothed.
 
     Examples
     --------
     >>> import torch
     >>> from skinvariant._export import LogPool
-    >>> pool = LogPool({"one": torch.nn.Identity()}, [1.0], torch.zeros(2), n_rows=98)
+    >>> pool = LogPool({"one": torch.nn.Identity()}, [1.0], torch.zeros(2), [98])
     >>> pool(torch.tensor([[0.0, 1000.0]])).exp().round(decimals=2).tolist()
     [[0.009999999776482582, 0.9900000095367432]]
     """
 
     def __init__(self, members, weights, intercept, n_rows):
         super().__init__(members, weights, intercept)
-        self.n_rows = int(n_rows)
+        self.n_rows = [int(n) for n in n_rows]
 
-    def _before(self, logits):
-        proba = torch.softmax(logits, dim=1)
-        return torch.log((self.n_rows * proba + 1) / (self.n_rows + proba.shape[1]))
+    def _before(self, outputs):
+        for n_rows, logits in zip(self.n_rows, outputs, strict=True):
+            proba = torch.softmax(logits, dim=1)
+            yield torch.log((n_rows * proba + 1) / (n_rows + proba.shape[1]))
 
     def _after(self, pooled):
         return torch.log_softmax(pooled, dim=1)
@@ -221,8 +223,8 @@ def voting_module(model):
         layer.anchors = layers[0].anchors  # stored once
     if hasattr(model, "classes_"):
         zeros = torch.zeros(len(model.classes_), dtype=_DTYPE)
-        rows = model._n_rows
-        return LogPool(members, list(weights.values()), zeros, rows).eval()
+        n_rows = [model._smoothing_rows(name) for name in weights]
+        return LogPool(members, list(weights.values()), zeros, n_rows).eval()
     intercept = _tensor(model.intercept_)
     return LinearPool(members, list(weights.values()), intercept).eval()
 

@@ -14,7 +14,6 @@ from sklearn.base import (
     is_classifier,
     is_regressor,
 )
-from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -306,9 +305,11 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         members = dict(zip(relative, heads, strict=False))
         if self.absolute:
             members["absolute"] = make_pipeline(scaler, heads[-1])
-        self._set_own(members, aggregator, aggregator.anchors_, len(X))
+        weight = fit_params.get("sample_weight")
+        weight = np.broadcast_to(1.0 if weight is None else weight, len(X))
+        self._set_own(members, aggregator, aggregator.anchors_, np.sum(weight > 0))
         outputs = (self._outputs(head, x) for head, x in zip(heads, rows, strict=True))
-        self._fit_weights(outputs, y, fit_params.get("sample_weight"))
+        self._fit_weights(outputs, y, weight)
         left_out = aggregator._leave_one_out(compared)
         self._own_outputs = {
             name: self._outputs(members[name], columns)
@@ -329,7 +330,7 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         self.weights_ = dict.fromkeys(members, share / max(n_relative, 1))
         if "absolute" in members:
             self.weights_["absolute"] = 1 - share
-        self._n_rows = n_rows  # by which probabilities are smoothed
+        self._n_rows = n_rows
         self.agreement_ = dict.fromkeys(members, 1.0)
         self._used_aggregator = aggregator
         self._own = None
@@ -399,7 +400,6 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         prior = signal_to_noise(list(new.agreement_.values()))
         new.anchors_ = rows if own.aggregator_ is None else new.aggregator_.anchors_
         new.named_estimators_ = Bunch(**members)
-        new._n_rows = n_anchors
         new._set_weights(outputs, targets, prior)
         if own.aggregator_ is not None:
             new._used_aggregator = new.aggregator_._with_metrics(_in_use(new.weights_))
@@ -554,6 +554,8 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
 
     def _sk_visual_block_(self):
         """Return what a diagram shows: the members, or before `fit` the head."""
+        from sklearn.ensemble import VotingClassifier  # loading it takes time
+
         fitted = self.__sklearn_is_fitted__()
         parts = self.named_estimators_ if fitted else {"estimator": self._head()}
         return VotingClassifier(list(parts.items()))._sk_visual_block_()
@@ -641,7 +643,7 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
 
     def _pooled_own(self):
         """Return what the members predict together for the anchors at fit."""
-        outputs = [self._own_outputs[name] for name in self.weights_]
+        outputs = {name: self._own_outputs[name] for name in self.weights_}
         return self._pool(outputs, list(self.weights_.values()))
 
     def _members_outputs(self, X):
@@ -652,10 +654,10 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
             columns = self._used_aggregator.transform(X)
             relative = dict(self._by_metric(self._used_aggregator, columns))
         weights = _in_use(self.weights_)
-        outputs = [
-            self._outputs(self.named_estimators_[name], relative.get(name, X))
+        outputs = {
+            name: self._outputs(self.named_estimators_[name], relative.get(name, X))
             for name in weights
-        ]
+        }
         return outputs, list(weights.values())
 
 
@@ -754,11 +756,14 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
 
     .. math:: w_m \propto c_m^2 / (1 - c_m^2 + 0.01),
 
-    where :math:`c_m` is `agreement_`.  Members of weight 0
-    are not computed in `predict`.  With 10 anchors or fewer the weights stay close to
-    the prior.  Classes that the anchors miss are known to every member but "few_shot",
-    which gives them probability 0; that member is left out where all anchors are of one
-    class.  All of it is deterministic.
+    where :math:`c_m` is `agreement_`.  Members of weight 0 are not computed in
+    `predict`.  With 10 anchors or fewer the weights stay close to the prior.  Classes
+    that the anchors miss are known to every member but "few_shot", which gives them
+    probability 0; that member is left out where all anchors are of one class.  So that
+    no member can veto a class, its probabilities count as shares of the rows that it
+    was fitted on (`skinvariant.pooling.smoothed_log`), in both spaces alike: without
+    the absolute head, a transformation of `invariances_` changes no prediction.  All of
+    it is deterministic.
 
     References
     ----------
@@ -788,7 +793,7 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     >>> round(stitched.score(X_test, y_test), 2)
     0.98
     >>> max(stitched[-1].weights_, key=stitched[-1].weights_.get)
-    'manhattan'
+    'kernel'
     """
 
     _y_numeric = False
@@ -885,20 +890,27 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     def _fit_weights(self, outputs, y, sample_weight):
         """Keep the weights: predictions for fitted rows are too sure to learn them."""
 
+    def _smoothing_rows(self, name):
+        """Return how many rows a member's head was fitted on."""
+        return len(self.anchors_) if name == "few_shot" else self._n_rows
+
+    def _smoothed(self, outputs):
+        return [
+            smoothed_log(output, self._smoothing_rows(name))
+            for name, output in outputs.items()
+        ]
+
     def _log_pool(self, outputs, weights):
-        n_rows = self._n_rows
-        pooled = sum(
-            weight * smoothed_log(output, n_rows)
-            for output, weight in zip(outputs, weights, strict=True)
-        )
-        return log_softmax(pooled, axis=1)
+        logs = zip(weights, self._smoothed(outputs), strict=True)
+        return log_softmax(sum(weight * log for weight, log in logs), axis=1)
 
     def _pool(self, outputs, weights):
         return np.exp(self._log_pool(outputs, weights))
 
     def _set_weights(self, outputs, targets, prior):
-        logs = [smoothed_log(output, self._n_rows) for output in outputs.values()]
-        weights = log_pool_weights(logs, targets, prior=prior, alpha=_ALPHA)
+        weights = log_pool_weights(
+            self._smoothed(outputs), targets, prior=prior, alpha=_ALPHA
+        )
         self.weights_ = dict(zip(outputs, weights.tolist(), strict=True))
 
     def predict_log_proba(self, X):
@@ -1086,14 +1098,16 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
         return model.fit(X, y), left_out.reshape(len(X), -1)
 
     def _fit_weights(self, outputs, y, sample_weight):
-        """Learn the weights from the fitted rows."""
+        """Learn the weights from the fitted rows that have a weight."""
+        kept, prior = sample_weight > 0, list(self.weights_.values())
+        outputs = (output[kept] for output in outputs)
         outputs = dict(zip(self.weights_, outputs, strict=True))
-        prior = list(self.weights_.values())
-        self._set_weights(outputs, self._indicators(y), prior, sample_weight)
+        targets = self._indicators(y[kept])
+        self._set_weights(outputs, targets, prior, sample_weight[kept])
 
     def _pool(self, outputs, weights):
         return self.intercept_ + sum(
-            weight * output for output, weight in zip(outputs, weights, strict=True)
+            w * output for output, w in zip(outputs.values(), weights, strict=True)
         )
 
     def _set_weights(self, outputs, targets, prior, sample_weight=None):
@@ -1171,6 +1185,7 @@ def pool_translations(model, anchors, old_anchors, y=None):
         )
     predicted = np.asarray(model.predict(old_anchors))
     pool._n_outputs = None if predicted.ndim == 1 else predicted.shape[1]
+    pool.intercept_ = 0.0
     member = _behind_names(model, old_anchors)
     pool._own_outputs = {"absolute": pool._outputs(member, old_anchors)}
     rows = check_array(old_anchors)

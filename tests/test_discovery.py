@@ -16,6 +16,7 @@ CORE = [
     "PooledRegressor",
     "RelativeProjector",
     "SpaceTranslator",
+    "Whitener",
 ]
 HEADS = ["InvariantClassifier", "InvariantRegressor"]
 CLASSIFIERS, REGRESSORS = (

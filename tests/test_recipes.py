@@ -1,12 +1,13 @@
 """The recipes run from raw inputs to labels, before and after a swap of the encoder.
 
 With tiny encoders that are always there, and with the real ones where they are
-installed.
+installed.  The benchmark of the voting model runs, too.
 """
 
 import os
 import pickle
 import re
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -285,3 +286,15 @@ def test_swap_of_image_encoders(recipes):
     model = recipes.swap.voting_model(old, 100).fit(train, y_train)
     stitched = stitch(model, select_anchors(model, train), encoder=new)
     assert stitched.score(digits.test, y_test) > 0.5
+
+
+def test_voting_benchmark():
+    """With small sizes it prints a time for each part, and ratios."""
+    script = RECIPES.parent / "benchmarks" / "voting.py"
+    command = [sys.executable, "-W", "error", script, "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = re.findall(r"^(\w.*?)  +\d+\.\d+ m?s", done.stdout, re.MULTILINE)
+    parts = ["rebase", "stitch"] * 2 + ["predict"] * 2 + ["fit", "projection"]
+    assert [re.match(r"\w+", line)[0] for line in lines] == [*parts, "kernel", "ridge"]
+    assert len(re.findall(r"\d\.\d\d x", done.stdout)) == 12

@@ -1,13 +1,14 @@
-"""Heads over real encoders: the product against its metrics, and what regularises it.
+"""Neural heads over real encoders: the product against its metrics, and its options.
 
 ``SKINVARIANT_DATA=folder python examples/benchmarks/heads.py test [n_seeds]`` prints,
 for each data set, own accuracy, stitched mean and stitched worst (of all pairs of
-encoders) for each metric alone and for the product, all under the same head.  Mean and
-standard deviation over draws of 300 anchors, which are the same rows for every encoder.
+encoders) for the voting model, and for each metric alone and the product under the same
+neural head.  Mean and standard deviation over draws of 300 anchors, which are the same
+rows for every encoder.
 
 ``... heads.py options [n_seeds]`` holds back a part of the training rows instead of
-looking at test rows, and changes one option of `InvariantClassifier` at a time: this is
-what its defaults were chosen by.
+looking at test rows, and changes one option of `InvariantClassifier` at a time: the
+defaults were chosen by it.
 """
 
 import os
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 
-from skinvariant import nn
+from skinvariant import InvariantVotingClassifier, nn
 from skinvariant.heads import InvariantClassifier
 
 METRICS = InvariantClassifier().metrics
@@ -63,6 +64,7 @@ class WithoutAnchors(InvariantClassifier):
 
 
 TEST = {
+    "voting model": InvariantVotingClassifier(),
     **{metric: InvariantClassifier(metrics=(metric,)) for metric in METRICS},
     "sum": InvariantClassifier(aggregation="sum"),
     "weighted": InvariantClassifier(aggregation="weighted"),
@@ -126,12 +128,16 @@ def load(folder, data, held_back):
 def accuracies(head, seed, spaces, y, weights, y_seen):
     """Own accuracy, mean and worst of the stitched ones, for one draw of anchors."""
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # a worker knows nothing of the filters above it
+    warnings.simplefilter("ignore")  # workers do not inherit the filters
     anchors = np.random.default_rng(seed).permutation(len(y))[:300]
     rows = []
     for X, _ in spaces.values():
-        head.set_params(anchors=anchors, random_state=seed).fit(X, y, weights)
-        stitched = [head.rebase(other[anchors]) for other, _ in spaces.values()]
+        head.set_params(anchors=anchors, random_state=seed)
+        head.fit(X, y, sample_weight=weights)
+        stitched = [
+            head if other is X else head.rebase(other[anchors])
+            for other, _ in spaces.values()
+        ]
         pairs = zip(stitched, spaces.values(), strict=True)
         rows.append([model.score(X_seen, y_seen) for model, (_, X_seen) in pairs])
     matrix = np.array(rows)

@@ -1,16 +1,16 @@
 """What the voting model costs: stitching, prediction and fit, beside their parts.
 
 ``python examples/benchmarks/voting.py`` fits 20,000 x 768 float32 rows in ten classes
-and swaps them to 1,024 columns, on one thread.  What is compared takes turns; seconds
-are medians, and ratios medians of the ratios within a turn, so that a busy machine
-slows both sides.  ``--quick`` takes small sizes, to see that it runs, ``--only`` some of
-the parts, and ``--turns`` another number of turns.
+and swaps them to 1,024 columns, on one thread.  Seconds are those of the processor, so
+that other programs hardly count.  What is compared takes turns; seconds are medians,
+and ratios medians of the ratios within a turn.  ``--quick`` takes small sizes, to see
+that it runs, ``--only`` some of the parts, and ``--turns`` another number of turns.
 """
 
 import argparse
 from dataclasses import dataclass, replace
 from functools import partial
-from time import perf_counter
+from time import process_time
 
 import numba
 import numpy as np
@@ -38,7 +38,7 @@ class Size:
     n_rows: int = 20_000
     widths: tuple = (768, 1024)
     n_anchors: tuple = (300, 1000)
-    n_fewer: int = 5_000  # to predict, and to fit where the fit is not measured
+    n_fewer: int = 5_000  # to predict, and to fit where no fit is measured
     n_turns: int = 7
     n_turns_fit: int = 3
 
@@ -75,9 +75,9 @@ def take_turns(functions, n_turns, *, warm=True):
         function()
     for _ in range(n_turns):
         for name, function in functions.items():
-            start = perf_counter()
+            start = process_time()
             function()
-            seconds[name].append(perf_counter() - start)
+            seconds[name].append(process_time() - start)
     return {name: np.array(values) for name, values in seconds.items()}
 
 
