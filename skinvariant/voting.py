@@ -1172,12 +1172,13 @@ def pool_translations(model, anchors, old_anchors, y=None):
     InvariantVotingClassifier or InvariantVotingRegressor
         Fitted, on rows of the new space, without members on relative spaces.
     """
+    rows = check_array(old_anchors)
     if is_classifier(model):
-        pool = InvariantVotingClassifier(model, n_anchors=len(old_anchors), metrics=())
+        pool = InvariantVotingClassifier(model, n_anchors=len(rows), metrics=())
         pool._check_head(model)
         pool._set_classes(model.classes_)
     elif is_regressor(model):
-        pool = InvariantVotingRegressor(model, n_anchors=len(old_anchors), metrics=())
+        pool = InvariantVotingRegressor(model, n_anchors=len(rows), metrics=())
     else:
         raise TypeError(
             "model must be a fitted classifier or regressor of the old space; got "
@@ -1188,6 +1189,5 @@ def pool_translations(model, anchors, old_anchors, y=None):
     pool.intercept_ = 0.0
     member = _behind_names(model, old_anchors)
     pool._own_outputs = {"absolute": pool._outputs(member, old_anchors)}
-    rows = check_array(old_anchors)
     pool._set_own({"absolute": member}, None, rows, len(rows))
     return pool.rebase(anchors, y)

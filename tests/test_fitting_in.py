@@ -296,8 +296,9 @@ def test_weights_reach_a_search_and_what_is_stitched_of_it(name):
     score = stitched.score(X_B, WRONG, sample_weight=WEIGHTS)
     assert score == pytest.approx(stitched.score(X_B[KEPT], Y[KEPT]))
     assert score > stitched.score(X_B, WRONG, sample_weight=np.ones(240)) + 0.1
-    again = clone(stitched).fit(X_B, WRONG, sample_weight=WEIGHTS)
-    assert_same(again, clone(stitched).fit(X_B[KEPT], Y[KEPT]), SPACES.X_b)
+    new = stitched.best_estimator_
+    again = clone(new).fit(X_B, WRONG, sample_weight=WEIGHTS)
+    assert_same(again, clone(new).fit(X_B[KEPT], Y[KEPT]), SPACES.X_b)
 
 
 @pytest.mark.usefixtures("routing")
