@@ -148,7 +148,7 @@ def transformations(records):
 def draw(records, folder):
     """Draw all, each into a file of its name."""
     for name, picture in (
-        ("voting_trec", voting),
+        ("voting_cora", voting),
         ("classification_trec", metrics),
         ("anchor_sets_number", anchor_sets_number),
         ("transformations", transformations),
