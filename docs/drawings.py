@@ -435,7 +435,7 @@ def ahead(page):
 def by_number(page):
     """Draw accuracy against the number of anchors, of three methods."""
     tables, found = records()
-    datas = ("trec", "cifar10")
+    datas = ("trec", "cora")
     figure, axes = canvas(3.3, ncols=len(datas), sharey=True)
     lines = {tables.VOTE: BLUE, "kernel": CLASSES[1], "few labels": GREY}
     labels = ("voting model", "translation", "anchors' labels")
