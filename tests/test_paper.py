@@ -101,7 +101,7 @@ def test_classification(tmp_path):
 
 def test_voting(tmp_path):
     """Every rival is there, and the voting model is ahead of what it is made of."""
-    rows = run(tmp_path, "voting.py", "--seeds", "1")
+    rows = run(tmp_path, "recommended.py", "--seeds", "1")
     means = stitched_means(rows, n_anchors=60)
     expected = "cosine euclidean manhattan chebyshev change_of_basis product kernel"
     rivals = {"orthogonal", "ridge", "few labels", "first edition"}

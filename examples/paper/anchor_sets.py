@@ -4,7 +4,7 @@
 2000 random anchors: each metric, and what one might do instead with the same anchors:
 translate the new space (orthogonal, ridge, kernel up to 1000), or train on the anchors'
 labels.  Where do the curves cross?  From 1000 anchors on with three draws, for time.
-The voting model has a script of its own, ``voting.py``.
+The voting model has a script of its own, ``recommended.py``.
 
 ``... strategy`` chooses 30 and 300 anchors at random, stratified by class, by
 k-means and as the farthest from each other, the last two in the head's space.  The

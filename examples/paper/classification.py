@@ -24,7 +24,7 @@ few labels
 Each row holds a matrix of accuracies, rows heads and columns encoders, for one draw of
 anchors, and one strength C of the heads (null where they are not linear).  `report.py`
 takes each method at the C that is best on the test rows, in its favour.  The voting
-model has a script of its own, ``voting.py``.
+model has a script of its own, ``recommended.py``.
 
 To stay within 20 minutes, and two hours for all data: 5,500 training rows at most, and
 with 1280 anchors TREC and CIFAR-10 alone, three draws, of the metrics and their rivals.

@@ -1,6 +1,6 @@
 """The recommended model beside its rivals: every head under every encoder.
 
-``python examples/paper/voting.py data``, data being one of trec, cifar10, cifar10_jpeg,
+``python examples/paper/recommended.py data``, data being one of trec, cifar10, cifar10_jpeg,
 cora, mnist, fashion_mnist; they need ``SKINVARIANT_DATA``.
 
 Heads are trained on each encoder's training rows, 2,000 at most, and tested on the test
