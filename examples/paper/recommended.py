@@ -1,7 +1,7 @@
 """The recommended model beside its rivals: every head under every encoder.
 
-``python examples/paper/recommended.py data``, data being one of trec, cifar10, cifar10_jpeg,
-cora, mnist, fashion_mnist; they need ``SKINVARIANT_DATA``.
+``python examples/paper/recommended.py data``, data being one of trec, cifar10,
+cifar10_jpeg, cora, mnist, fashion_mnist; they need ``SKINVARIANT_DATA``.
 
 Heads are trained on each encoder's training rows, 2,000 at most, and tested on the test
 rows, 1,000 at most, of every encoder, with 10, 30, 100 and 300 anchors in 5 draws; with
