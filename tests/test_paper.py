@@ -109,8 +109,9 @@ def test_voting(tmp_path):
     votes = {"voting", "voting, labels"}
     assert set(expected.split()) | rivals | votes == set(means)
     assert means["voting"] > max(means["product"], means["first edition"])
-    own = {row["method"]: np.diag(row["scores"]).mean() for row in rows[1:]}
-    assert own["voting"] > own["plain"] - 0.01
+    own = {(row["method"], row["C"]): np.diag(row["scores"]) for row in rows[1:]}
+    # the head on the space itself has the penalty of the voting model's heads
+    assert own["voting", None].mean() > own["plain", 0.1].mean() - 0.01
 
 
 def test_which_invariance(tmp_path):
