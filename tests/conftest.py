@@ -1,5 +1,7 @@
 """Settings that must be made before scipy is imported, and shared fixtures."""
 
+import functools
+import itertools
 import os
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -8,3 +10,64 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # nothing may wait for a network
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
+def pytest_addoption(parser):
+    """Add the option of the nightly run."""
+    parser.addoption(
+        "--full-grids",
+        action="store_true",
+        help="run every combination of the tests marked `grid`",
+    )
+
+
+def pytest_xdist_setupnodes(config, specs):
+    """Give each of several workers one BLAS thread: they share the cores."""
+    if len(specs) > 1:
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
+def values_of(item):
+    """Return the value of each parameter of a test item, as something hashable."""
+    values = dict(item.callspec.indices)
+    for name, value in item.callspec.params.items():
+        # scikit-learn parametrizes with pairs of an estimator and a check
+        if isinstance(value, functools.partial):
+            values[name] = value.func.__name__
+        elif hasattr(value, "get_params"):
+            values[name] = repr(value)
+    return values.items()
+
+
+def covering(items, strength):
+    """Choose items among which every combination of so many values occurs.
+
+    Each item is the one with the most combinations that none before it has.
+    """
+    combinations = {
+        item: set(itertools.combinations(values_of(item), strength)) for item in items
+    }
+    missing, chosen = set().union(*combinations.values()), []
+    while missing:
+        best = max(combinations, key=lambda item: len(combinations[item] & missing))
+        chosen.append(best)
+        missing -= combinations.pop(best)
+    return chosen
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave combinations of the tests marked `grid` to the nightly run."""
+    if config.getoption("--full-grids"):
+        return
+    grids = {}
+    for item in items:
+        if marker := item.get_closest_marker("grid"):
+            test = item.function, marker.kwargs.get("strength", 2)
+            grids.setdefault(test, []).append(item)
+    dropped = set()
+    for (_, strength), grid in grids.items():
+        dropped.update(set(grid).difference(covering(grid, strength)))
+    if dropped:
+        config.hook.pytest_deselected(items=[item for item in items if item in dropped])
+        items[:] = [item for item in items if item not in dropped]

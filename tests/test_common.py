@@ -31,60 +31,87 @@ from skinvariant.translation import _METHODS, SpaceTranslator
 
 # scikit-learn checks with as few as 20 rows
 FEW = 6
-PROJECTORS = [
+OWN = Metric("own", euclidean)
+# each takes code of its own; scikit-learn's checks run in full
+DIFFERENT = [
+    RelativeProjector(FEW),
+    RelativeProjector(FEW, metric="change_of_basis"),
+    RelativeProjector(FEW, metric="chebyshev"),
+    RelativeProjector(FEW, metric="minkowski", metric_params={"p": 3}),
+    RelativeProjector(FEW, pre="whiten"),
+    RelativeProjector(FEW, pre=StandardScaler(), post=StandardScaler(), n_jobs=2),
+    RelativeProjector(FEW, anchors="stratified"),
+    InvariantAggregator(FEW),
+    InvariantAggregator(FEW, aggregation="mean", anchors="kmeans"),
+    InvariantAggregator(FEW, metrics=tuple(METRICS), weights=range(1, 12)),
+    SpaceTranslator("orthogonal"),
+    SpaceTranslator("ridge"),
+    SpaceTranslator("kernel"),
+    Whitener(),
+]
+# the rest of the options, which share their code with those above
+ALIKE = [
     *(RelativeProjector(FEW, metric=metric) for metric in METRICS),
     *(RelativeProjector(FEW, pre=pre) for pre in _PRE),
     *(RelativeProjector(FEW, post=post) for post in _POST),
     *(RelativeProjector(FEW, anchors=anchors) for anchors in STRATEGIES),
     RelativeProjector(FEW, anchors=[0]),
-    RelativeProjector(FEW, pre=StandardScaler(), post=StandardScaler(), n_jobs=2),
-    RelativeProjector(FEW, metric="minkowski", metric_params={"p": 3}),
-]
-AGGREGATORS = [
     *(InvariantAggregator(FEW, aggregation=name) for name in _AGGREGATIONS),
     *(InvariantAggregator(FEW, anchors=anchors) for anchors in STRATEGIES),
     *(InvariantAggregator(FEW, pre=pre) for pre in _PRE),
     *(InvariantAggregator(FEW, post=post) for post in (None, *_POST)),
-    InvariantAggregator(FEW, metrics=tuple(METRICS), weights=range(1, 12)),
     InvariantAggregator(FEW, metrics=("cosine", "euclidean"), n_jobs=2),
+    *(SpaceTranslator(method) for method in _METHODS),
 ]
-TRANSLATORS = [SpaceTranslator(method) for method in _METHODS]
-ESTIMATORS = [*PROJECTORS, *AGGREGATORS, *TRANSLATORS, Whitener()]
 
 
-def make_votes(vote, *estimators):
-    """Make voting models of few anchors, with heads of many kinds."""
-    options = [
-        {},
-        {"absolute": False, "n_anchors": 10},  # 6 show too little of 10 axes
-        {"metrics": ("euclidean",), "post": None},
-        {"metrics": ("cosine", "mahalanobis", Metric("own", euclidean))},
-        {"metrics": ("euclidean",), "pre": "center", "post": "layer"},
-        {"metrics": ("manhattan",), "pre": "standardize", "anchors": "kmeans"},
-        {"metrics": ("chebyshev", "cosine"), "pre": "whiten"},
-    ]
-    few = {"metrics": ("cosine", "euclidean"), "n_anchors": FEW}
-    return [
-        *(vote(**{"n_anchors": FEW} | params) for params in options),
-        *(vote(estimator, **few) for estimator in estimators),
-    ]
+def distinct(estimators, others=()):
+    """Return estimators without those that are configured like another."""
+    known = dict.fromkeys(map(repr, others))
+    return [one for one in estimators if known.setdefault(repr(one), one) is one]
 
 
-VOTES = [
-    *make_votes(
-        InvariantVotingClassifier,
-        RandomForestClassifier(5),
-        KNeighborsClassifier(3),
-        make_pipeline(StandardScaler(), LogisticRegression()),
+ALIKE = distinct(ALIKE, DIFFERENT)
+ESTIMATORS = [*DIFFERENT, *ALIKE]
+
+TWO = {"metrics": ("cosine", "euclidean"), "n_anchors": FEW}
+DIFFERENT_VOTES = [
+    InvariantVotingClassifier(n_anchors=FEW),
+    # 6 anchors show too little of 10 axes
+    InvariantVotingClassifier(n_anchors=10, absolute=False),
+    InvariantVotingClassifier(RandomForestClassifier(5), **TWO),
+    InvariantVotingRegressor(n_anchors=FEW),
+    InvariantVotingRegressor(make_pipeline(StandardScaler(), Ridge()), **TWO),
+]
+OPTIONS = [
+    {"absolute": False, "n_anchors": 10},
+    {"metrics": ("euclidean",), "post": None},
+    {"metrics": ("cosine", "mahalanobis", OWN)},
+    {"metrics": ("euclidean",), "pre": "center", "post": "layer"},
+    {"metrics": ("manhattan",), "pre": "standardize", "anchors": "kmeans"},
+    {"metrics": ("chebyshev", "cosine"), "pre": "whiten"},
+]
+ALIKE_VOTES = [
+    *(InvariantVotingClassifier(**{"n_anchors": FEW} | params) for params in OPTIONS),
+    InvariantVotingClassifier(KNeighborsClassifier(3), **TWO),
+    InvariantVotingClassifier(
+        make_pipeline(StandardScaler(), LogisticRegression()), **TWO
     ),
     InvariantVotingClassifier(n_anchors=FEW, anchors="stratified"),
-    *make_votes(
-        InvariantVotingRegressor,
-        Ridge(),
-        RandomForestRegressor(5),
-        make_pipeline(StandardScaler(), Ridge()),
-    ),
+    *(InvariantVotingRegressor(**{"n_anchors": FEW} | params) for params in OPTIONS),
+    InvariantVotingRegressor(Ridge(), **TWO),
+    InvariantVotingRegressor(RandomForestRegressor(5), **TWO),
 ]
+ALIKE_VOTES = distinct(ALIKE_VOTES, DIFFERENT_VOTES)
+VOTES = [*DIFFERENT_VOTES, *ALIKE_VOTES]
+
+
+def each(different, alike):
+    """Return what runs with every check, and what runs so in the nightly run alone."""
+    once = pytest.mark.grid(strength=1)
+    return [*different, *(pytest.param(estimator, marks=once) for estimator in alike)]
+
+
 BAYES = InvariantVotingClassifier(GaussianNB(), n_anchors=FEW)
 
 # hardware and libraries that a machine may lack: scikit-learn skips those checks itself
@@ -97,9 +124,16 @@ NAMESPACES = [
 ]
 
 
-@parametrize_with_checks([*ESTIMATORS, *VOTES])
+@parametrize_with_checks([*DIFFERENT, *DIFFERENT_VOTES])
 def test_scikit_learn_checks(estimator, check):
     """Every check that scikit-learn yields, without an expected failure."""
+    check(estimator)
+
+
+@pytest.mark.grid(strength=1)
+@parametrize_with_checks([*ALIKE, *ALIKE_VOTES])
+def test_scikit_learn_checks_of_further_configurations(estimator, check):
+    """The same for configurations that share their code with those above."""
     check(estimator)
 
 
@@ -113,7 +147,7 @@ def test_scikit_learn_checks_of_a_naive_head(estimator, check):
 
 # they fit with column names and transform without, and the other way round
 @pytest.mark.filterwarnings("ignore:X .* feature names")
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+@pytest.mark.parametrize("estimator", each(DIFFERENT, ALIKE), ids=repr)
 @pytest.mark.parametrize(
     "check",
     [
@@ -136,7 +170,7 @@ def test_checks_that_scikit_learn_does_not_yield(estimator, check):
 
 
 @pytest.mark.filterwarnings("ignore:X .* feature names")
-@pytest.mark.parametrize("estimator", VOTES, ids=repr)
+@pytest.mark.parametrize("estimator", each(DIFFERENT_VOTES, ALIKE_VOTES), ids=repr)
 @pytest.mark.parametrize(
     "check",
     ["check_dataframe_column_names_consistency", "check_inplace_ensure_writeable"],
@@ -148,7 +182,7 @@ def test_checks_of_votes_that_scikit_learn_does_not_yield(estimator, check):
 
 
 @pytest.mark.parametrize("readonly_memmap", [True, False])
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+@pytest.mark.parametrize("estimator", each(DIFFERENT, ALIKE), ids=repr)
 def test_read_only_memory(estimator, readonly_memmap):
     """Input that cannot be written to is no obstacle."""
     name = type(estimator).__name__
