@@ -23,28 +23,28 @@ from skinvariant import (
     InvariantVotingRegressor,
     RelativeProjector,
 )
-from skinvariant._aggregator import _AGGREGATIONS
-from skinvariant._projector import _POST, _PRE, Whitener
 from skinvariant.anchors import STRATEGIES
 from skinvariant.metrics import METRICS, Metric, euclidean
+from skinvariant.relative._aggregator import AGGREGATIONS
+from skinvariant.relative._steps import POST, PRE, Whitener
 from skinvariant.translation import _METHODS, SpaceTranslator
 
 # scikit-learn checks with as few as 20 rows
 FEW = 6
 PROJECTORS = [
     *(RelativeProjector(FEW, metric=metric) for metric in METRICS),
-    *(RelativeProjector(FEW, pre=pre) for pre in _PRE),
-    *(RelativeProjector(FEW, post=post) for post in _POST),
+    *(RelativeProjector(FEW, pre=pre) for pre in PRE),
+    *(RelativeProjector(FEW, post=post) for post in POST),
     *(RelativeProjector(FEW, anchors=anchors) for anchors in STRATEGIES),
     RelativeProjector(FEW, anchors=[0]),
     RelativeProjector(FEW, pre=StandardScaler(), post=StandardScaler(), n_jobs=2),
     RelativeProjector(FEW, metric="minkowski", metric_params={"p": 3}),
 ]
 AGGREGATORS = [
-    *(InvariantAggregator(FEW, aggregation=name) for name in _AGGREGATIONS),
+    *(InvariantAggregator(FEW, aggregation=name) for name in AGGREGATIONS),
     *(InvariantAggregator(FEW, anchors=anchors) for anchors in STRATEGIES),
-    *(InvariantAggregator(FEW, pre=pre) for pre in _PRE),
-    *(InvariantAggregator(FEW, post=post) for post in (None, *_POST)),
+    *(InvariantAggregator(FEW, pre=pre) for pre in PRE),
+    *(InvariantAggregator(FEW, post=post) for post in (None, *POST)),
     InvariantAggregator(FEW, metrics=tuple(METRICS), weights=range(1, 12)),
     InvariantAggregator(FEW, metrics=("cosine", "euclidean"), n_jobs=2),
 ]
