@@ -3,10 +3,9 @@
 Train a head once, swap the encoder, keep the head.
 """
 
-from skinvariant._aggregator import InvariantAggregator
-from skinvariant._projector import RelativeProjector
 from skinvariant.anchors import select_anchors
 from skinvariant.diagnosis import diagnose
+from skinvariant.relative import InvariantAggregator, RelativeProjector
 from skinvariant.stitching import cross_stitch, stitch
 from skinvariant.voting import InvariantVotingClassifier, InvariantVotingRegressor
 

@@ -11,7 +11,6 @@ from sklearn.utils.random import sample_without_replacement
 
 from skinvariant._threads import one_blas_thread
 from skinvariant._validation import check_number
-from skinvariant.anchors import choose_anchors
 
 # "kmeans" and "farthest" look at the values of no more rows than these
 SUBSAMPLE = 20_000
@@ -88,7 +87,7 @@ def stand_in(X, n_rows=1):
     return np.zeros((n_rows, X.shape[1]), dtype=X.dtype)
 
 
-def fetch_anchors(estimator, X, y, check):
+def fetch_anchors(estimator, X, y, *, choose, check):
     """Choose anchors among the rows of a dask array, and compute only what it takes.
 
     "kmeans" and "farthest" choose among `SUBSAMPLE` random rows, or
@@ -103,6 +102,8 @@ def fetch_anchors(estimator, X, y, check):
         The space.
     y : {array-like, dask array} of shape (n_samples,) or None
         Class labels, where the strategy needs them.
+    choose : callable
+        `skinvariant.anchors.choose_anchors`, which is built on this module.
     check : callable
         Takes rows in memory, and returns them validated.
 
@@ -128,22 +129,35 @@ def fetch_anchors(estimator, X, y, check):
     anchors, n_anchors = estimator.anchors, estimator.n_anchors
     seed = estimator.random_state
     if not isinstance(anchors, str) or anchors not in ("farthest", "kmeans"):
-        indices = choose_anchors(anchors, X, y, n_anchors, seed)
-        return check(_fetch_rows(X, indices)), indices
+        indices = choose(anchors, X, y, n_anchors, seed)
+        return check(fetch_rows(X, indices)), indices
     check_number("n_anchors", n_anchors, Integral, 1)
     size = max(SUBSAMPLE, SUBSAMPLE_PER_ANCHOR * n_anchors)
     sample = np.arange(n_samples)
     if size < n_samples:
         seed = check_random_state(seed)
         sample = sample_without_replacement(n_samples, size, random_state=seed)
-    rows = check(_fetch_rows(X, sample))
+    rows = check(fetch_rows(X, sample))
     with one_blas_thread:
-        chosen = choose_anchors(anchors, rows, y, n_anchors, seed)
+        chosen = choose(anchors, rows, y, n_anchors, seed)
     return rows[chosen], sample[chosen]
 
 
-def _fetch_rows(X, indices):
-    """Compute some rows of a dask array, in this order."""
+def fetch_rows(X, indices):
+    """Compute some rows of a dask array.
+
+    Parameters
+    ----------
+    X : dask array of shape (n_samples, n_features)
+        The rows to choose from.
+    indices : ndarray of shape (n,), dtype int
+        Which rows, in which order.
+
+    Returns
+    -------
+    {ndarray, CSR matrix} of shape (n, n_features)
+        The rows.
+    """
     if X.numblocks[0] > X.shape[0]:  # some are empty, which dask's indexing is not for
         X = X.rechunk({0: -1})
     order = np.argsort(indices)  # each block is cut once, where indices are sorted

@@ -233,9 +233,7 @@ def _member(model, name):
     """Return one member, from rows to logits or targets."""
     front, affine = [], _Affine()
     if model.aggregator_ is not None:
-        fitted = zip(
-            model.aggregator_._fitted_pairs(), model.aggregator_.posts_, strict=True
-        )
+        fitted = zip(model.aggregator_._metrics, model.aggregator_.posts_, strict=True)
         for (metric, params), post in fitted:
             if metric.name == name:
                 front = [_relative_layer(model.aggregator_, metric, params, post)]

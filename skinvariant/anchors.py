@@ -1,9 +1,9 @@
-"""Functions that choose anchors: which rows every other row is compared with.
+"""Functions that choose anchors, the rows with which every other row is compared.
 
-Each takes ``(X, y, n_anchors, random_state)`` and returns row indices, never
-rows: indices carry over to every corresponding space.  A function of your own
-with this signature can be given as ``anchors=`` to every estimator here.
-`select_anchors` then takes the rows that a fitted model has chosen from a container.
+Each takes ``(X, y, n_anchors, random_state)`` and returns row indices instead of rows,
+because indices are valid in every corresponding space.  A function of your own with
+this signature can be the parameter `anchors` of every estimator of this package.
+`select_anchors` selects the anchors of a fitted model from any container of samples.
 """
 
 import warnings
@@ -19,6 +19,7 @@ from sklearn.utils import check_consistent_length, check_random_state, resample
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
+from skinvariant._dask import fetch_rows, is_dask_array
 from skinvariant._models import projecting_steps
 from skinvariant._validation import (
     as_float,
@@ -31,7 +32,6 @@ from skinvariant._validation import (
 
 __all__ = [
     "STRATEGIES",
-    "all_anchors",
     "choose_anchors",
     "farthest_anchors",
     "kmeans_anchors",
@@ -40,8 +40,9 @@ __all__ = [
     "stratified_anchors",
 ]
 
-# of k-means, which need not settle to the last row: anchors are rows, not centres
+# rounds of k-means; it need not converge, since anchors are rows and not centres
 _ROUNDS = 20
+# k-means++ chooses the first centres among so many rows for each
 _ROWS_PER_CENTRE = 10
 
 
@@ -80,8 +81,8 @@ def random_anchors(X, y=None, n_anchors=300, random_state=None):
 def stratified_anchors(X, y, n_anchors=300, random_state=None):
     """Choose rows at random, each class in proportion to its size.
 
-    Depends on the labels alone, so equal `random_state` on corresponding spaces
-    gives parallel anchors.  A class too small for one anchor may get none.
+    The choice depends on the labels alone, so equal `random_state` on corresponding
+    spaces gives parallel anchors.  A class too small for one anchor may get none.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def stratified_anchors(X, y, n_anchors=300, random_state=None):
     Raises
     ------
     ValueError
-        If `y` is None, or holds something else than classes.
+        If `y` is None, or is not of classes.
 
     Examples
     --------
@@ -123,7 +124,7 @@ def stratified_anchors(X, y, n_anchors=300, random_state=None):
     if kind not in ("binary", "multiclass"):
         raise ValueError(
             f"Unknown label type: {kind}. anchors='stratified' needs class labels in "
-            "y, 'binary' or 'multiclass'"
+            f"y, 'binary' or 'multiclass'; got {kind!r}"
         )
     return resample(
         np.arange(X.shape[0]),
@@ -143,23 +144,13 @@ def _around_origin(X):
     return X / peak if peak > 0 else X
 
 
-def _first_centres(X, n_anchors, random_state):
-    """Choose centres by k-means++, among some rows: among all it takes longest."""
-    n_rows = min(X.shape[0], _ROWS_PER_CENTRE * n_anchors)
-    rows = random_state.permutation(X.shape[0])[:n_rows]
-    sample = X[rows].astype(np.float64)  # several times as fast as float32
-    _, chosen = kmeans_plusplus(sample, n_anchors, random_state=random_state)
-    centres = X[rows[chosen]]
-    return centres.toarray() if issparse(centres) else centres
-
-
 def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
     """Choose the real rows nearest to the centres of k-means clusters.
 
-    Anchors cover the space evenly, dense parts included once.  k-means++ on at most
-    10 rows an anchor finds the first centres; at most 20 rounds of Lloyd's algorithm
-    on all rows follow.  Every index is chosen once; where `X` has fewer distinct rows
-    than `n_anchors`, the rest is drawn at random from the rows not yet chosen.
+    Anchors cover the space evenly, whatever the density.  k-means++ on at most 10 rows
+    per anchor finds the first centres; at most 20 rounds of Lloyd's algorithm on all
+    rows follow.  Every index is chosen once; if `X` has fewer distinct rows than
+    `n_anchors`, the rest is drawn at random from the rows not yet chosen.
 
     Parameters
     ----------
@@ -175,7 +166,7 @@ def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
     Returns
     -------
     ndarray of shape (n_anchors,), dtype int
-        Row indices.  They depend on the space: carry them over to another one.
+        Row indices.  They depend on the space: use the same ones in another space.
 
     Warns
     -----
@@ -192,9 +183,14 @@ def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
     """
     X = _around_origin(X)
     random_state = check_random_state(random_state)
-    with config_context(array_api_dispatch=False):  # X is numpy's by now
-        first = _first_centres(X, n_anchors, random_state)
-        kmeans = KMeans(n_anchors, init=first, n_init=1, max_iter=_ROUNDS).fit(X)
+    with config_context(array_api_dispatch=False):  # X is a NumPy array by now
+        n_rows = min(X.shape[0], _ROWS_PER_CENTRE * n_anchors)
+        rows = random_state.permutation(X.shape[0])[:n_rows]
+        sample = X[rows].astype(np.float64)  # several times as fast as float32
+        _, chosen = kmeans_plusplus(sample, n_anchors, random_state=random_state)
+        centres = X[rows[chosen]]
+        centres = centres.toarray() if issparse(centres) else centres
+        kmeans = KMeans(n_anchors, init=centres, n_init=1, max_iter=_ROUNDS).fit(X)
     to_centre = np.empty(X.shape[0])
     for cluster, centre in enumerate(kmeans.cluster_centers_):
         members = np.flatnonzero(kmeans.labels_ == cluster)
@@ -210,10 +206,10 @@ def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
 
 
 def farthest_anchors(X, y=None, n_anchors=300, random_state=None):
-    """Choose each next row as far as can be from all those chosen (Gonzalez, 1985).
+    """Choose each row as far as possible from those chosen before (Gonzalez, 1985).
 
     The first row is drawn at random.  Anchors cover the whole extent of the
-    space, outliers first.  Every index is chosen once, also where rows repeat.
+    space, outliers first.  Every index is chosen once, even if rows repeat.
 
     Parameters
     ----------
@@ -230,7 +226,7 @@ def farthest_anchors(X, y=None, n_anchors=300, random_state=None):
     -------
     ndarray of shape (n_anchors,), dtype int
         Row indices, in the order of choice: fewer anchors are the first ones of
-        more.  They depend on the space: carry them over to another one.
+        more.  They depend on the space: use the same ones in another space.
 
     References
     ----------
@@ -256,34 +252,13 @@ def farthest_anchors(X, y=None, n_anchors=300, random_state=None):
     return np.array(chosen)
 
 
-def all_anchors(X, y=None, n_anchors=None, random_state=None):
-    """Choose every row.
-
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-        The space.
-    y, n_anchors, random_state : ignored
-        Not used.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,), dtype int
-        All row indices, in order.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skinvariant.anchors import all_anchors
-    >>> all_anchors(np.zeros((3, 2))).tolist()
-    [0, 1, 2]
-    """
+def _every_row(X, y=None, n_anchors=None, random_state=None):
     return np.arange(X.shape[0])
 
 
 #: The strategies by name, as the ``anchors`` parameter takes them.
 STRATEGIES = {
-    "all": all_anchors,
+    "all": _every_row,
     "farthest": farthest_anchors,
     "kmeans": kmeans_anchors,
     "random": random_anchors,
@@ -292,20 +267,20 @@ STRATEGIES = {
 
 
 def choose_anchors(anchors, X, y=None, n_anchors=300, random_state=None):
-    """Choose rows by a strategy's name, by indices or by a callable, and check them.
+    """Choose rows by the name of a strategy, by indices or by a callable.
 
     Parameters
     ----------
     anchors : {"random", "stratified", "kmeans", "farthest", "all"}, array-like or \
             callable
-        A strategy; distinct row indices, used as they are; or a callable
+        A strategy; distinct row indices, used in this order; or a callable
         ``(X, y, n_anchors, random_state) -> indices``.
     X : array of shape (n_samples, n_features)
         The space.
     y : array-like of shape (n_samples,), default=None
-        Class labels, where the strategy needs them.
+        Class labels, if the strategy needs them.
     n_anchors : int, default=300
-        How many rows.  With more than `n_samples` every row is taken, with a
+        How many rows.  If it is more than `n_samples`, every row is chosen, with a
         warning.  "all" and indices ignore it.
     random_state : int, RandomState instance or None, default=None
         Seed of the draw.
@@ -318,7 +293,7 @@ def choose_anchors(anchors, X, y=None, n_anchors=300, random_state=None):
     Raises
     ------
     TypeError, ValueError
-        If `anchors`, `n_anchors` or what a callable returns is not as above.
+        If `anchors`, `n_anchors` or the result of a callable is not as above.
 
     Warns
     -----
@@ -351,38 +326,38 @@ def choose_anchors(anchors, X, y=None, n_anchors=300, random_state=None):
     wanted = n_samples if anchors == "all" else min(n_anchors, n_samples)
     indices = strategy(X, y, wanted, check_random_state(random_state))
     return check_indices(
-        indices, n_samples, source="what the anchors callable returns", expected=wanted
+        indices, n_samples, source="the result of the anchors callable", expected=wanted
     )
 
 
 def select_anchors(model, X):
     """Select the anchors of a fitted model among the samples that it was fitted on.
 
-    Raw samples, or their rows in any space: what `skinvariant.stitch` takes as
-    `anchors` is the same selection from another container.
+    The samples may be raw or their rows in any space.  Applied to the new encoder's
+    rows, this gives the `anchors` for `skinvariant.stitch`.
 
     Parameters
     ----------
     model : fitted estimator
-        A projector, aggregator, voting model or head of this package, or a model with
-        one inside: a Pipeline, a fitted search, a vote, or another one that
+        A projector, aggregator, voting model or head of this package, or a model that
+        contains one: a Pipeline, a fitted search, a vote, or any other that
         `skinvariant.stitch` takes.
     X : {array, sparse matrix, dask array, data frame, Series, sequence} of length \
             n_samples
         The samples that `model` was fitted on, or the same samples in another form, in
-        the same order.  They are counted by position, whatever index labels there are.
+        the same order.  They are selected by position; index labels are ignored.
 
     Returns
     -------
     same type as `X`, of length n_anchors
-        The anchors in the model's order: a list of a sequence, CSR of other sparse
-        formats, a NumPy array of a dask array.
+        The anchors in the model's order: a list for a sequence, CSR for other sparse
+        formats, a NumPy array for a dask array.
 
     Raises
     ------
     TypeError
-        If `model` holds no anchors chosen among rows, or `X` is not a container of
-        samples in an order.
+        If `model` has no anchors chosen among rows, or `X` is not an ordered container
+        of samples.
     ValueError
         If `X` does not have as many samples as `model` was fitted on.
     sklearn.exceptions.NotFittedError
@@ -410,7 +385,7 @@ def select_anchors(model, X):
             "model must be, or have inside, a RelativeProjector, InvariantAggregator "
             f"or other estimator with anchor_indices_; got {model!r}"
         )
-    # numbers of keys or characters would be taken for numbers of samples
+    # the length of a dict or a text is not a number of samples
     ordered = hasattr(X, "__getitem__") and not isinstance(X, str | bytes | Mapping)
     if not ordered or getattr(X, "shape", None) == ():
         raise TypeError(
@@ -419,22 +394,20 @@ def select_anchors(model, X):
         )
     indices = to_numpy(step.anchor_indices_)
     n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
-    n_fitted = getattr(step, "n_samples_fit_", n_samples)  # a step of one's own
+    n_fitted = getattr(step, "n_samples_fit_", n_samples)  # users' own steps lack it
     if n_samples != n_fitted:
         raise ValueError(
             f"X must have the {n_fitted} samples that the model was fitted on; got "
             f"{n_samples}"
         )
-    from skinvariant._dask import _fetch_rows, is_dask_array  # built on this module
-
     if is_dask_array(X):
-        return _fetch_rows(X, indices)
+        return fetch_rows(X, indices)
     if hasattr(X, "iloc"):
         return X.iloc[indices]
     if issparse(X):
         return (X if X.format == "csc" else X.tocsr())[indices]
     if hasattr(X, "__array_namespace__"):
         return take_rows(X, indices)
-    if hasattr(X, "shape"):  # polars, torch and all that index like arrays
+    if hasattr(X, "shape"):  # polars, torch and whatever indexes like an array
         return X[indices]
     return [X[index] for index in indices.tolist()]

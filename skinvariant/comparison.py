@@ -14,7 +14,7 @@ from sklearn.neighbors import VALID_METRICS, NearestNeighbors
 from sklearn.utils import check_array, check_random_state, gen_batches
 
 from skinvariant._validation import check_choice, check_number, svd
-from skinvariant.metrics import l2_normalize, layer_normalize
+from skinvariant.relative import l2_normalize, layer_normalize
 
 __all__ = [
     "INVARIANCES",

@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
-from skinvariant._aggregator import InvariantAggregator
 from skinvariant._threads import one_blas_thread
 from skinvariant._validation import check_number, svd
+from skinvariant.relative import InvariantAggregator
 
 __all__ = ["Diagnosis", "diagnose", "shared_directions", "stitched_agreement"]
 

@@ -27,13 +27,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinvariant import nn
-from skinvariant._aggregator import InvariantAggregator
 from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._export import in_torch, onnx_properties, to_onnx_model
 from skinvariant._validation import check_choice, check_number
 from skinvariant.anchors import choose_anchors
 from skinvariant.comparison import space_agreement
 from skinvariant.metrics import METRICS
+from skinvariant.relative import InvariantAggregator
 
 try:
     import torch
@@ -505,7 +505,7 @@ class _InvariantHead(
                 pre=in_torch("pre", self.aggregator_.pre),
                 post=in_torch("post", self.aggregator_.post),
             )
-            for metric, params in self.aggregator_._fitted_pairs()
+            for metric, params in self.aggregator_._metrics
         ]
         return torch.nn.Sequential(nn.ProductLayer(layers), network).eval()
 
@@ -622,7 +622,7 @@ class _InvariantHead(
         return dict(zip(self._names(), weights.tolist(), strict=True))
 
     def _names(self):
-        return [metric.name for metric, _ in self.aggregator_._fitted_pairs()]
+        return [metric.name for metric, _ in self.aggregator_._metrics]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -898,7 +898,7 @@ class _InvariantHead(
 def _by_metric(aggregator, X):
     """Return relative spaces, larger closer: (n_samples, n_spaces, n_anchors)."""
     values = aggregator.transform(X)
-    closer = [metric.larger_is_closer for metric, _ in aggregator._fitted_pairs()]
+    closer = [metric.larger_is_closer for metric, _ in aggregator._metrics]
     signs = np.where(closer, 1, -1).astype(values.dtype)
     return values.reshape(len(values), len(signs), -1) * signs[:, None]
 

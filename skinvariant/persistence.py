@@ -28,8 +28,8 @@ _PACKAGES = ("numpy", "scikit-learn", "skinvariant", "skops")
 
 _PRE_AND_POST = (
     "skinvariant.relative.Whitener",
-    "skinvariant.metrics.l2_normalize",
-    "skinvariant.metrics.layer_normalize",
+    "skinvariant.relative.l2_normalize",
+    "skinvariant.relative.layer_normalize",
 )
 _SPARSE = "scipy.sparse._csr.csr_array"  # anchors of sparse rows
 _PRODUCT = ("skinvariant.InvariantAggregator", _SPARSE, *_PRE_AND_POST)

@@ -13,8 +13,8 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from skinvariant._projector import RelativeProjector
 from skinvariant._validation import check_number
+from skinvariant.relative import RelativeProjector
 
 __all__ = ["AnchorCurveDisplay", "DiagnosisDisplay", "SpaceDisplay", "StitchingDisplay"]
 

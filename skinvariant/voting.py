@@ -37,12 +37,12 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skinvariant._aggregator import InvariantAggregator
 from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._dask import in_memory
 from skinvariant._validation import namespace
 from skinvariant.metrics import METRICS as _REGISTRY
 from skinvariant.pooling import linear_pool_weights, log_pool_weights, smoothed_log
+from skinvariant.relative import InvariantAggregator
 from skinvariant.translation import SpaceTranslator
 
 __all__ = [
@@ -638,7 +638,7 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         """Yield each metric's name and its columns of a concatenated relative space."""
         ends = np.cumsum(aggregator._widths)[:-1]
         columns = np.split(relative, ends, axis=1)
-        for (metric, _), own in zip(aggregator._fitted_pairs(), columns, strict=True):
+        for (metric, _), own in zip(aggregator._metrics, columns, strict=True):
             yield metric.name, own
 
     def _pooled_own(self):

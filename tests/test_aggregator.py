@@ -10,10 +10,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skinvariant import InvariantAggregator, RelativeProjector, _projector
-from skinvariant._aggregator import _AGGREGATIONS
+from skinvariant import InvariantAggregator, RelativeProjector
 from skinvariant.datasets import make_related_spaces
 from skinvariant.metrics import METRICS, Metric, euclidean
+from skinvariant.relative import _base
+from skinvariant.relative._aggregator import AGGREGATIONS
 
 DEFAULT = ("cosine", "euclidean", "manhattan", "chebyshev")
 
@@ -53,7 +54,7 @@ def test_every_column_is_standardised_by_default(spaces):
     np.testing.assert_allclose(relative.std(axis=0), 1)
 
 
-@pytest.mark.parametrize("aggregation", sorted(_AGGREGATIONS))
+@pytest.mark.parametrize("aggregation", sorted(AGGREGATIONS))
 @pytest.mark.parametrize(
     "later",
     [
@@ -231,11 +232,11 @@ def test_one_metric_is_its_projector(spaces):
     np.testing.assert_array_equal(one.fit_transform(spaces.X_a), expected)
 
 
-@pytest.mark.parametrize("aggregation", sorted(_AGGREGATIONS))
+@pytest.mark.parametrize("aggregation", sorted(AGGREGATIONS))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_n_jobs_never_changes_a_bit(aggregation, dtype, monkeypatch):
     """Over many blocks, in both dtypes."""
-    monkeypatch.setattr(_projector, "_BLOCK_MIB", 0.1)
+    monkeypatch.setattr(_base, "_BLOCK_MIB", 0.1)
     X = np.random.default_rng(0).standard_normal((1501, 16)).astype(dtype)
     aggregator = InvariantAggregator(40, aggregation=aggregation, random_state=0)
     aggregator.fit(X)
@@ -314,7 +315,7 @@ def test_pickle_and_skops(spaces):
         ({"aggregation": None}, TypeError, "aggregation must be one of.*got None"),
         ({"aggregation": lambda s: s[0][:3]}, ValueError, r"shape \(20, n_features"),
         ({"aggregation": lambda s: s[0][:, 0]}, ValueError, "of shape"),
-        ({"aggregation": lambda s: s}, ValueError, "must be an array"),
+        ({"aggregation": lambda s: s}, ValueError, "must return an array"),
         ({"weights": [1, 2]}, ValueError, r"weights must be 4.*got \[1, 2\]"),
         ({"weights": [1, 2, 3, -1]}, ValueError, "weights must be.*got -1"),
         ({"weights": [0, 0, 0, 0]}, ValueError, "not all 0"),

@@ -14,7 +14,6 @@ from sklearn.utils import check_random_state
 from skinvariant import InvariantAggregator, RelativeProjector
 from skinvariant.anchors import (
     STRATEGIES,
-    all_anchors,
     choose_anchors,
     farthest_anchors,
     kmeans_anchors,
@@ -74,7 +73,7 @@ def test_all_rows(n_anchors):
     """The strategy "all" takes every row in order, whatever n_anchors is."""
     X, y = labelled_space()
     assert_array_equal(choose_anchors("all", X, y, n_anchors), np.arange(N_SAMPLES))
-    assert_array_equal(all_anchors(X), np.arange(N_SAMPLES))
+    assert_array_equal(STRATEGIES["all"](X), np.arange(N_SAMPLES))
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -371,7 +370,7 @@ def test_callable_with_few_rows():
 )
 def test_callable_that_returns_nonsense(indices, error, message):
     """What a callable returns is checked as indices are, and the error names it."""
-    with pytest.raises(error, match=f"^what the anchors callable returns .*{message}"):
+    with pytest.raises(error, match=f"^the result of the anchors callable .*{message}"):
         choose_anchors(lambda *args: indices, np.zeros((5, 2)), None, 4)
 
 

@@ -23,10 +23,10 @@ from skinvariant import (
     InvariantVotingRegressor,
     RelativeProjector,
 )
-from skinvariant._aggregator import _AGGREGATIONS
-from skinvariant._projector import _POST, _PRE, Whitener
 from skinvariant.anchors import STRATEGIES
 from skinvariant.metrics import METRICS, Metric, euclidean
+from skinvariant.relative._aggregator import AGGREGATIONS
+from skinvariant.relative._steps import POST, PRE, Whitener
 from skinvariant.translation import _METHODS, SpaceTranslator
 
 # scikit-learn checks with as few as 20 rows
@@ -52,14 +52,14 @@ DIFFERENT = [
 # the rest of the options, which share their code with those above
 ALIKE = [
     *(RelativeProjector(FEW, metric=metric) for metric in METRICS),
-    *(RelativeProjector(FEW, pre=pre) for pre in _PRE),
-    *(RelativeProjector(FEW, post=post) for post in _POST),
+    *(RelativeProjector(FEW, pre=pre) for pre in PRE),
+    *(RelativeProjector(FEW, post=post) for post in POST),
     *(RelativeProjector(FEW, anchors=anchors) for anchors in STRATEGIES),
     RelativeProjector(FEW, anchors=[0]),
-    *(InvariantAggregator(FEW, aggregation=name) for name in _AGGREGATIONS),
+    *(InvariantAggregator(FEW, aggregation=name) for name in AGGREGATIONS),
     *(InvariantAggregator(FEW, anchors=anchors) for anchors in STRATEGIES),
-    *(InvariantAggregator(FEW, pre=pre) for pre in _PRE),
-    *(InvariantAggregator(FEW, post=post) for post in (None, *_POST)),
+    *(InvariantAggregator(FEW, pre=pre) for pre in PRE),
+    *(InvariantAggregator(FEW, post=post) for post in (None, *POST)),
     InvariantAggregator(FEW, metrics=("cosine", "euclidean"), n_jobs=2),
     *(SpaceTranslator(method) for method in _METHODS),
 ]

@@ -16,9 +16,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from skinvariant import InvariantAggregator, RelativeProjector, stitch
-from skinvariant._projector import _POST, _PRE
 from skinvariant.datasets import make_related_spaces
 from skinvariant.metrics import METRICS, TRANSFORMATIONS, Metric, euclidean
+from skinvariant.relative._steps import POST, PRE
 
 # rounding errors of float64 and float32 that a declared invariance may cost: the maps
 # have condition numbers up to 16, whitening and bases about as much again
@@ -26,7 +26,7 @@ TOLERANCE = {np.float64: 2**10, np.float32: 2**9}
 # what a broken invariance moves, relative to the largest value
 MOVED = 0.05
 COMBINATIONS = list(
-    itertools.product(sorted(METRICS), [None, *sorted(_PRE)], [None, *sorted(_POST)])
+    itertools.product(sorted(METRICS), [None, *sorted(PRE)], [None, *sorted(POST)])
 )
 PROPERTY = settings(max_examples=3, deadline=None, derandomize=True, database=None)
 # (n_anchors, n_features): anchors that span the space, and anchors that do not
@@ -112,7 +112,7 @@ def test_a_standard_scaler_object_is_understood(metric, with_mean, with_std, see
 
 
 @pytest.mark.parametrize("aggregation", ["concat", "sum", "mean"])
-@pytest.mark.parametrize("pre", [None, *sorted(_PRE)])
+@pytest.mark.parametrize("pre", [None, *sorted(PRE)])
 @given(
     metrics=st.lists(
         st.sampled_from(sorted(METRICS)), min_size=1, max_size=4, unique=True
@@ -128,7 +128,7 @@ def test_the_product_has_what_all_its_metrics_have(aggregation, pre, metrics, se
     check_promise(aggregator, seed, SHAPES[0])
 
 
-@pytest.mark.parametrize("pre", [None, *sorted(_PRE)])
+@pytest.mark.parametrize("pre", [None, *sorted(PRE)])
 @pytest.mark.parametrize("metric", sorted(METRICS))
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)
 @given(seed=seeds)

@@ -1,7 +1,7 @@
 """Every metric against formulas written down on their own; the registry's promises."""
 
+import dataclasses
 import functools
-from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -15,19 +15,23 @@ from scipy.sparse import csr_array, csr_matrix
 from scipy.spatial.distance import cdist
 from sklearn.covariance import shrunk_covariance
 
-from skinvariant import metrics
 from skinvariant.metrics import (
     METRICS,
     TRANSFORMATIONS,
     Metric,
+    _products,
     change_of_basis,
-    get_metric,
-    l2_normalize,
-    layer_normalize,
     mahalanobis,
     minkowski,
     whitening,
 )
+from skinvariant.metrics._registry import (
+    compare_together,
+    find_metric,
+    prepare_together,
+)
+from skinvariant.metrics._rows import BATCH
+from skinvariant.relative import layer_normalize
 
 EPS = np.finfo(np.float64).eps
 DTYPES = (np.float64, np.float32)
@@ -133,8 +137,8 @@ def test_values_of_any_width(name, n_features):
 def test_prepared_comparison_is_the_function(name):
     """What fit prepares and transform completes is bit for bit the function."""
     X, anchors = two_spaces()
-    fitted = METRICS[name].fit(anchors)
-    assert_array_equal(METRICS[name].transform(X, fitted), values_of(name, X, anchors))
+    fitted = METRICS[name].prepare(anchors)
+    assert_array_equal(METRICS[name].compare(X, fitted), values_of(name, X, anchors))
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -264,7 +268,7 @@ def test_two_far_groups_of_near_rows():
     """More cancelling pairs than one batch holds are all taken from differences."""
     rng = np.random.default_rng(0)
     X = np.repeat([[-1e6], [1e6]], 200, axis=0) + rng.standard_normal((400, 4))
-    assert metrics._BATCH < 2 * 200**2 * 4
+    assert BATCH < 2 * 200**2 * 4
     assert_allclose(values_of("euclidean", X, X), cdist(X, X), rtol=1e-9)
 
 
@@ -456,7 +460,7 @@ def test_minkowski_of_equal_gaps(p, scale):
 def test_minkowski_over_many_pairs():
     """More pairs out of range than one batch holds all come out right."""
     X, anchors = two_spaces(n_samples=300, n_anchors=300, n_features=4)
-    assert X.size * len(anchors) > metrics._BATCH
+    assert X.size * len(anchors) > BATCH
     expected = 1e-200 * cdist(X, anchors, "minkowski", p=4)
     assert_allclose(minkowski(X * 1e-200, anchors * 1e-200, p=4), expected, rtol=1e-12)
 
@@ -613,65 +617,6 @@ def test_change_of_basis_alpha_out_of_range(alpha):
         change_of_basis(*two_spaces(), alpha=alpha)
 
 
-# --- normalisations -------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-14), (np.float32, 1e-6)])
-def test_layer_normalize(dtype, rtol):
-    """Each row is standardised on its own, by its population deviation."""
-    X, _ = two_spaces(dtype)
-    exact = X.astype(np.float64)
-    expected = (exact - exact.mean(axis=1)[:, None]) / exact.std(axis=1)[:, None]
-    actual = layer_normalize(X)
-    assert actual.dtype == dtype
-    assert_allclose(actual, expected, rtol=0, atol=rtol * 7)
-
-
-@settings(derandomize=True, deadline=None, max_examples=100)
-@given(
-    hnp.arrays(np.float64, (3, 5), elements=st.integers(-50, 50), unique=True),
-    st.floats(1e-200, 1e200),
-    st.integers(-10, 10),
-)
-def test_layer_normalize_forgets_scale_and_shift(X, scale, shift):
-    """A common factor and a common shift leave no trace, at any scale."""
-    moved = layer_normalize((X + shift) * scale)
-    assert_allclose(moved.mean(axis=1), 0, atol=64 * EPS)
-    assert_allclose(moved.std(axis=1), 1, rtol=64 * EPS)
-    # rows reach 60 and spread by 1.4 at least: rounding grows by 60 / 1.4
-    assert_allclose(moved, layer_normalize(X), rtol=0, atol=64 * 43 * EPS)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, -1 / 3, 1e200 / 3, 1e-200 / 3])
-@pytest.mark.parametrize("n_features", [1, 2, 7, 1000])
-def test_layer_normalize_of_constant_rows(n_features, value):
-    """Rows that are constant within rounding become zero, not noise."""
-    X = np.full((2, n_features), value)
-    X[1, 0] = np.nextafter(value, 0)
-    assert_array_equal(layer_normalize(X), 0)
-
-
-@pytest.mark.parametrize("function", [layer_normalize, l2_normalize])
-def test_normalisations_in_any_library(function, library):
-    """Both normalisations have the same values in every array library."""
-    X, _ = two_spaces()
-    X[2] = 0
-    actual = function(library.asarray(X))
-    assert type(actual) is type(library.asarray(X))
-    assert_allclose(np.from_dlpack(actual), function(X), rtol=0, atol=16 * EPS)
-
-
-@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1.0, 1e30, 1e300])
-def test_l2_normalize(scale):
-    """Rows of any scale come out with norm 1, and zero rows as they are."""
-    X, _ = two_spaces()
-    X[2] = 0
-    norms = np.linalg.norm(X, axis=1)
-    expected = X / np.where(norms > 0, norms, 1)[:, None]
-    assert_allclose(l2_normalize(X * scale), expected, rtol=16 * EPS)
-    assert l2_normalize(X.astype(np.float32)).dtype == np.float32
-
-
 # --- what goes in ---------------------------------------------------------------
 
 
@@ -748,14 +693,14 @@ def test_array_api_rows_without_direction(name, library):
     """Zero rows are treated alike in every library, and so are zero anchors."""
     X, anchors = two_spaces()
     X[1], anchors[4] = 0, 0
-    prepared = METRICS[name].fit(library.asarray(anchors))
+    prepared = METRICS[name].prepare(library.asarray(anchors))
     with pytest.warns(UserWarning, match=f"{name}.*rows"):
-        actual = METRICS[name].transform(library.asarray(X), prepared)
+        actual = METRICS[name].compare(library.asarray(X), prepared)
     with pytest.warns(UserWarning, match=f"{name}.*rows"):
         expected = values_of(name, X, anchors)
     assert_allclose(np.from_dlpack(actual), expected, rtol=0, atol=1e-14)
     with pytest.raises(ValueError, match=f"{name}.*needs anchors that are not"):
-        METRICS[name].fit(library.zeros((3, 7)))
+        METRICS[name].prepare(library.zeros((3, 7)))
 
 
 @pytest.mark.parametrize(
@@ -864,7 +809,7 @@ def test_unknown_invariances(names):
 
 def test_metrics_are_frozen():
     """A registered metric cannot be changed by accident."""
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(dataclasses.FrozenInstanceError):
         METRICS["cosine"].sparse = False
 
 
@@ -872,7 +817,7 @@ def test_metrics_are_frozen():
 def test_fitted_invariances(name):
     """With default parameters and anchors in general position, all is kept."""
     metric = METRICS[name]
-    kept = metric.invariances_of(metric.fit(two_spaces()[1]))
+    kept = metric.invariances_of(metric.prepare(two_spaces()[1]))
     assert kept == metric.invariances
 
 
@@ -891,8 +836,8 @@ def test_invariances_that_depend(name, params, kind, lost):
     """Regularisation, missing rank and an order other than 2 take some away."""
     anchors = two_spaces()[1] if kind == "full" else rank_deficient(kind)[1]
     metric = METRICS[name]
-    default = metric.invariances_of(metric.fit(two_spaces()[1]))
-    kept = metric.invariances_of(metric.fit(anchors, params))
+    default = metric.invariances_of(metric.prepare(two_spaces()[1]))
+    kept = metric.invariances_of(metric.prepare(anchors, params))
     assert kept == default - lost - ({"affine"} if "linear" in lost else set())
 
 
@@ -901,27 +846,27 @@ def test_unknown_parameters(name):
     """A parameter that a metric does not have is a TypeError that names both."""
     anchors = two_spaces()[1]
     with pytest.raises(TypeError, match=rf"'{name}' does not take .*nonsense"):
-        METRICS[name].fit(anchors, {"nonsense": 1})
+        METRICS[name].prepare(anchors, {"nonsense": 1})
 
 
 def test_metric_of_ones_own():
     """A function of one's own is called with rows, anchors and parameters."""
     X, anchors = two_spaces()
     own = Metric("own", lambda X, anchors, *, power: (X @ anchors.T) ** power)
-    fitted = own.fit(anchors, {"power": 3})
-    assert_array_equal(own.transform(X, fitted), (X @ anchors.T) ** 3)
+    fitted = own.prepare(anchors, {"power": 3})
+    assert_array_equal(own.compare(X, fitted), (X @ anchors.T) ** 3)
     assert own.invariances_of(fitted) == frozenset()
     with pytest.raises(TypeError, match=r"'own' does not take .*power"):
-        own.fit(anchors)
+        own.prepare(anchors)
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_get_metric_by_name(name):
+def test_find_metric_by_name(name):
     """A name gives the metric of that name, and a metric gives itself."""
-    metric = get_metric(name)
+    metric = find_metric(name)
     assert metric.name == name
     assert metric is METRICS[name]
-    assert get_metric(metric) is metric
+    assert find_metric(metric) is metric
 
 
 class Overlap:
@@ -942,27 +887,37 @@ class Overlap:
         (functools.partial(Overlap()), "partial"),
     ],
 )
-def test_get_metric_of_a_callable(function, name):
+def test_find_metric_of_a_callable(function, name):
     """A callable is a distance that promises nothing, under a readable name."""
     X, anchors = two_spaces()
-    metric = get_metric(function)
+    metric = find_metric(function)
     assert metric.name == name
     assert (metric.larger_is_closer, metric.invariances) == (False, frozenset())
-    actual = metric.transform(X, metric.fit(anchors))
+    actual = metric.compare(X, metric.prepare(anchors))
     assert_array_equal(actual, function(X, anchors))
 
 
-def test_get_metric_of_an_unknown_name():
+def test_find_metric_of_an_unknown_name():
     """An unknown name is a ValueError that lists the known ones."""
     with pytest.raises(ValueError, match=r"metric must be one of .*'cosine'.*'cosin'"):
-        get_metric("cosin")
+        find_metric("cosin")
 
 
 @pytest.mark.parametrize("nonsense", [None, 2, ["cosine"], {"cosine"}, b"cosine"])
-def test_get_metric_of_nonsense(nonsense):
+def test_find_metric_of_nonsense(nonsense):
     """What is neither name nor metric nor callable is a TypeError."""
     with pytest.raises(TypeError, match=r"metric must be one of .* or a callable; got"):
-        get_metric(nonsense)
+        find_metric(nonsense)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_renamed_metric_has_the_same_values(name):
+    """It is a metric of its own, computed in its own form."""
+    X, anchors = two_spaces()
+    own = dataclasses.replace(METRICS[name], name="renamed")
+    assert find_metric(own) is own
+    values = own.compare(X, own.prepare(anchors))
+    assert_agree(name, values, ORACLES[name](X, anchors), 1e-12)
 
 
 @pytest.mark.parametrize("make", [csr_matrix, csr_array])
@@ -1074,7 +1029,7 @@ def test_rotations_and_axis_scalings_make_all_linear_maps():
 def test_callable_without_signature(function):
     """A callable that Python cannot inspect is not refused for that."""
     anchors = two_spaces()[1]
-    fitted = get_metric(function).fit(anchors)
+    fitted = find_metric(function).prepare(anchors)
     assert fitted[0] is anchors
 
 
@@ -1132,8 +1087,8 @@ def test_metrics_that_share_a_product_are_as_right_as_alone(
     names = [name for name in FROM_ONE_PRODUCT if name not in left_out]
     pairs = [(METRICS[name], {}) for name in names]
     with np.errstate(all="ignore"):
-        groups = metrics._fit_together(pairs, anchors)
-        spaces = metrics._transform_together(X, pairs, groups)
+        groups = prepare_together(pairs, anchors)
+        spaces = compare_together(X, pairs, groups)
     wide, wide_anchors = X.astype(float), anchors.astype(float)
     euclid = cdist(wide, wide_anchors)
     inner = wide @ wide_anchors.T
@@ -1162,12 +1117,14 @@ def test_one_product_serves_where_it_loses_nothing(offset, n_products, monkeypat
     X = np.random.default_rng(0).standard_normal((60, 200)) + offset
     X[3::7] /= 10 if n_products == 2 else 1
     calls = []
-    read_off = metrics._read_off
+    read_off = _products._read_off
     monkeypatch.setattr(
-        metrics, "_read_off", lambda *args: calls.append(args[1]) or read_off(*args)
+        _products,
+        "_read_off",
+        lambda X, product: calls.append(product.names) or read_off(X, product),
     )
     pairs = [(METRICS[name], {}) for name in FROM_ONE_PRODUCT]
-    groups = metrics._fit_together(pairs, X[:30])
-    metrics._transform_together(X, pairs, groups)
+    groups = prepare_together(pairs, X[:30])
+    compare_together(X, pairs, groups)
     assert len(calls) == n_products
     assert sorted(sum(calls, ())) == sorted(FROM_ONE_PRODUCT)

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinvariant import InvariantAggregator, RelativeProjector
-from skinvariant.metrics import get_metric
+from skinvariant.metrics import METRICS
 from skinvariant.outofcore import transform_batches
 
 N_SAMPLES, N_FEATURES, N_ANCHORS = 103, 8, 20
@@ -31,7 +31,7 @@ ESTIMATORS = {
     "projector": RelativeProjector(N_ANCHORS, random_state=0),
     "aggregator": InvariantAggregator(N_ANCHORS, pre="center", random_state=0),
     "metric": RelativeProjector(
-        N_ANCHORS, metric=get_metric("correlation"), random_state=0
+        N_ANCHORS, metric=METRICS["correlation"], random_state=0
     ),
     "pipeline": make_pipeline(
         StandardScaler(), PCA(4), RelativeProjector(N_ANCHORS, random_state=0)

@@ -19,11 +19,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from skinvariant import InvariantAggregator, RelativeProjector, _projector
-from skinvariant._projector import _POST, _PRE
+from skinvariant import InvariantAggregator, RelativeProjector
 from skinvariant.anchors import STRATEGIES
 from skinvariant.datasets import make_related_spaces
 from skinvariant.metrics import METRICS, Metric
+from skinvariant.relative import _base
+from skinvariant.relative._steps import POST, PRE
 
 METRIC_NAMES = sorted(METRICS)
 SPARSE = [name for name in METRIC_NAMES if METRICS[name].sparse]
@@ -44,7 +45,7 @@ def y():
 @pytest.fixture
 def big(monkeypatch):
     """A space of many blocks, each of a few rows."""
-    monkeypatch.setattr(_projector, "_BLOCK_MIB", 0.05)
+    monkeypatch.setattr(_base, "_BLOCK_MIB", 0.05)
     return np.random.default_rng(0).standard_normal((2003, 16)) + 3
 
 
@@ -329,7 +330,7 @@ def test_invariances_follow_the_new_anchors():
 
 
 @pytest.mark.parametrize("metric", METRIC_NAMES)
-@pytest.mark.parametrize("pre", [None, *sorted(_PRE)])
+@pytest.mark.parametrize("pre", [None, *sorted(PRE)])
 @pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
 def test_scales_are_right_or_refused(metric, pre, scale, X):
     """Tiny and huge spaces have the values of the plain one, to rounding."""
@@ -377,8 +378,8 @@ def degenerate(case):
 
 
 @pytest.mark.parametrize("metric", METRIC_NAMES)
-@pytest.mark.parametrize("pre", [None, *sorted(_PRE)])
-@pytest.mark.parametrize("post", [None, *sorted(_POST)])
+@pytest.mark.parametrize("pre", [None, *sorted(PRE)])
+@pytest.mark.parametrize("post", [None, *sorted(POST)])
 @pytest.mark.parametrize(
     "case",
     [
@@ -538,7 +539,7 @@ def test_with_a_seed_the_global_generator_is_left_alone(strategy, X, y):
     assert after["state"]["pos"] == before["state"]["pos"]
 
 
-@pytest.mark.parametrize("pre", [None, *sorted(_PRE), StandardScaler(copy=False)])
+@pytest.mark.parametrize("pre", [None, *sorted(PRE), StandardScaler(copy=False)])
 def test_x_is_never_written_to(pre, X):
     """Also where a transformer of one's own would write into its input."""
     before = X.copy()
@@ -795,8 +796,8 @@ def test_pickles_give_the_same_bytes(metric, X):
     assert copy.invariances_ == projector.invariances_
 
 
-@pytest.mark.parametrize("pre", [None, *sorted(_PRE)])
-@pytest.mark.parametrize("post", [None, *sorted(_POST)])
+@pytest.mark.parametrize("pre", [None, *sorted(PRE)])
+@pytest.mark.parametrize("post", [None, *sorted(POST)])
 def test_skops_gives_the_same_bytes(pre, post, X):
     """Through skops and back; only types of ours and of scikit-learn are in it."""
     io = pytest.importorskip("skops.io")

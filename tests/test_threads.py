@@ -16,11 +16,11 @@ from sklearn.utils import get_tags
 from threadpoolctl import ThreadpoolController
 
 from skinvariant import InvariantAggregator, RelativeProjector, _threads
-from skinvariant._projector import _POST, _PRE
 from skinvariant._threads import one_blas_thread, one_thread
 from skinvariant.anchors import STRATEGIES
 from skinvariant.diagnosis import diagnose
 from skinvariant.metrics import METRICS
+from skinvariant.relative._steps import POST, PRE
 
 POOLS = ThreadpoolController()
 BLAS = POOLS.select(user_api="blas")
@@ -70,8 +70,8 @@ def spaces():
     return X, np.tanh(X @ rng.standard_normal((60, 70)) / 8)
 
 
-@pytest.mark.parametrize("post", [None, *_POST])
-@pytest.mark.parametrize("pre", [None, *_PRE])
+@pytest.mark.parametrize("post", [None, *POST])
+@pytest.mark.parametrize("pre", [None, *PRE])
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_pre_and_post_has_the_same_bits(metric, pre, post, spaces):
     """In float64 and float32, and of CSR rows where they are taken."""

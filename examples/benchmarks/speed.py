@@ -27,7 +27,7 @@ from sklearn.metrics import pairwise_distances
 
 from skinvariant import InvariantAggregator, RelativeProjector
 from skinvariant.anchors import farthest_anchors, kmeans_anchors
-from skinvariant.metrics import layer_normalize
+from skinvariant.relative import layer_normalize
 
 METRICS = ("cosine", "euclidean", "manhattan", "chebyshev")
 PEERS = {"faiss": "faiss-cpu", "torch": "torch"}

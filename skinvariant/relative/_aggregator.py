@@ -6,9 +6,9 @@ from numbers import Real
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skinvariant._projector import RelativeTransformer, check_params
 from skinvariant._validation import check_choice, check_number, namespace
-from skinvariant.metrics import _fit_together, get_metric
+from skinvariant.metrics._registry import find_metric, prepare_together
+from skinvariant.relative._base import RelativeTransformer, check_metric_params
 
 
 def _concat(spaces):
@@ -31,24 +31,24 @@ def _mean(spaces):
     return _sum(spaces) / len(spaces)
 
 
-_AGGREGATIONS = {"concat": _concat, "mean": _mean, "sum": _sum}
+AGGREGATIONS = {"concat": _concat, "mean": _mean, "sum": _sum}
 
 
 class InvariantAggregator(RelativeTransformer):
-    """Several relative spaces of one space, each with its own invariance, made one.
+    """Combine the relative spaces of several metrics, each with its own invariances.
 
-    Which transformation relates two encoders is not known beforehand.  The product of
-    several metrics, each blind to another class of transformations, covers more of
-    what may come than any one of them [1]_.  All metrics share one draw of anchors.
+    You rarely know by which transformation two encoders differ.  The product of several
+    metrics, each of which ignores another class of transformations, covers more cases
+    than any one of them [1]_.  All metrics share one draw of anchors.
 
     Parameters
     ----------
     n_anchors : int, default=300
-        How many anchors to choose among the fitted rows.  Where there are fewer rows,
-        all of them, with a warning.
+        How many anchors to choose among the fitted rows.  If there are fewer rows,
+        all of them are chosen, with a warning.
     metrics : sequence of str, Metric or callable, default=("cosine", "euclidean", \
             "manhattan", "chebyshev")
-        What `RelativeProjector` takes as `metric`, several times, with distinct names.
+        Values of `RelativeProjector`'s `metric`, with distinct names.
     metric_params : dict of str to dict, default=None
         Further parameters by the metric's name: ``{"minkowski": {"p": 3}}``.
     anchors : {"random", "stratified", "kmeans", "farthest", "all"}, array-like of \
@@ -58,12 +58,13 @@ class InvariantAggregator(RelativeTransformer):
         Applied to rows and anchors before every metric, as in `RelativeProjector`.
     post : {"layer", "l2", "standardize"}, transformer or None, default="standardize"
         Applied to the relative vectors of each metric, as in `RelativeProjector`.
-        Without it, metrics of large values outweigh the others.
+        Without it, metrics with large values outweigh the others.
     aggregation : {"concat", "sum", "mean"} or callable, default="concat"
         "concat" puts the relative spaces side by side.  "sum" and "mean" add them, with
         distances negated, so that larger means closer in all of them.  A callable
-        gets the list of relative spaces, in the order of `metrics`, as they are, and
-        returns an array of as many rows, each of which depends on that row alone.
+        gets the list of relative spaces, in the order of `metrics` and with unchanged
+        signs, and returns an array of as many rows, each of which depends on that row
+        alone.
     weights : array-like of shape (n_metrics,), default=None
         One number >= 0 per metric, not all 0, by which its relative space is
         multiplied; "mean" divides by their sum.  None: all 1.
@@ -88,12 +89,12 @@ class InvariantAggregator(RelativeTransformer):
         The fitted `post` of each metric.
     invariances_ : frozenset of str
         The classes of `skinvariant.metrics.TRANSFORMATIONS` that leave the output
-        unchanged: those that every metric has.  What only one metric does not see, its
-        part of a "concat" output still does not: a head may lean on it.
+        unchanged: those that every metric has.  A class that only some metrics ignore
+        still leaves their columns of a "concat" output unchanged.
     n_features_in_ : int
         Width of the space.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Column names of the fitted `X`, where it had some.
+        Column names of the fitted `X`, if it had any.
 
     See Also
     --------
@@ -117,12 +118,12 @@ class InvariantAggregator(RelativeTransformer):
     >>> sorted(product.invariances_)
     ['isotropic_scaling', 'permutation', 'signed_permutation', 'translation']
 
-    Another encoder's space: other axes, another scale, another origin.
+    The space of another encoder has other axes, another scale and another origin:
 
     >>> X_b = 3 * X_a[:, ::-1] + 5
     >>> rebased = product.rebase(X_b[product.anchor_indices_])
-    >>> float(abs(rebased.transform(X_b) - relative).max()) < 1e-12
-    True
+    >>> round(float(abs(rebased.transform(X_b) - relative).max()), 9)
+    0.0
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class InvariantAggregator(RelativeTransformer):
 
     @property
     def posts_(self):
-        """The fitted `post` of each metric, None where there is none."""
+        """The fitted `post` of each metric, or None."""
         check_is_fitted(self)
         return self._posts
 
@@ -162,41 +163,40 @@ class InvariantAggregator(RelativeTransformer):
                 "metrics must be a sequence of names, Metric or callables; got "
                 f"{self.metrics!r}"
             )
-        metrics = [get_metric(metric) for metric in self.metrics]
+        metrics = [find_metric(metric) for metric in self.metrics]
         names = [metric.name for metric in metrics]
         if not names or len(set(names)) < len(names):
             raise ValueError(
-                f"metrics must be at least one, with distinct names; got {names} (give "
-                "a variant its own name: skinvariant.metrics.Metric(name, function))"
+                "metrics must be at least one, with distinct names (a variant gets its "
+                "own by skinvariant.metrics.Metric(name, function)); got "
+                f"{names}"
             )
-        params = check_params(self.metric_params)
+        params = check_metric_params(self.metric_params)
         if unknown := set(params).difference(names):
             raise ValueError(
                 f"metric_params must be a dict by metric, of {names}; got {unknown}"
             )
-        return [(metric, check_params(params.get(metric.name))) for metric in metrics]
-
-    def _check_weights(self, n_metrics):
-        if self.weights is None:
-            return np.ones(n_metrics)
-        weights = self.weights if np.iterable(self.weights) else [self.weights]
-        weights = [check_number("weights", weight, Real, 0) for weight in weights]
-        if len(weights) != n_metrics or not 0 < sum(weights) < np.inf:
-            raise ValueError(
-                f"weights must be {n_metrics} finite numbers >= 0, one per metric, not "
-                f"all 0; got {self.weights!r}"
-            )
-        return np.asarray(weights, dtype=np.float64)
+        return [
+            (metric, check_metric_params(params.get(metric.name))) for metric in metrics
+        ]
 
     def _fit(self, X, y):
-        # read once: what is set later changes nothing until the next fit
+        # read once: a later set_params has no effect until the next fit
         if not callable(self.aggregation):
             check_choice(
-                "aggregation", self.aggregation, _AGGREGATIONS, or_else="a callable"
+                "aggregation", self.aggregation, AGGREGATIONS, or_else="a callable"
             )
         self._aggregation = self.aggregation
         metrics = [metric for metric, _ in self._metrics_and_params()]
-        weights = self._check_weights(len(metrics))
+        weights = [1.0] * len(metrics) if self.weights is None else self.weights
+        weights = weights if np.iterable(weights) else [weights]
+        weights = [check_number("weights", weight, Real, 0) for weight in weights]
+        if len(weights) != len(metrics) or not 0 < sum(weights) < np.inf:
+            raise ValueError(
+                f"weights must be {len(metrics)} finite numbers >= 0, one per metric, "
+                f"not all 0; got {self.weights!r}"
+            )
+        weights = np.asarray(weights, dtype=np.float64)
         if self.aggregation == "mean":
             weights = weights / weights.mean()
         if self.aggregation in ("sum", "mean"):
@@ -206,13 +206,16 @@ class InvariantAggregator(RelativeTransformer):
         return super()._fit(X, y)
 
     def _with_metrics(self, names):
-        """Return this fitted estimator with some of its metrics alone, or None.
+        """Return a fitted "concat" estimator with some of its metrics alone, or None.
 
-        For "concat": what is left are the columns of these metrics.
+        Its output are the columns of these metrics.
         """
-        pairs = self._fitted_pairs()
-        places = [i for i, (metric, _) in enumerate(pairs) if metric.name in names]
-        if len(places) == len(pairs):
+        places = [
+            place
+            for place, (metric, _) in enumerate(self._metrics)
+            if metric.name in names
+        ]
+        if len(places) == len(self._metrics):
             return self
         if not places:
             return None
@@ -221,13 +224,14 @@ class InvariantAggregator(RelativeTransformer):
             setattr(new, name, [getattr(self, name)[place] for place in places])
         new._n_features_out = sum(new._widths)
         new._groups = []
-        for group, fitted in self._groups:
+        for group, prepared in self._groups:
             kept = tuple(place for place in group if place in places)
-            if kept and len(kept) < len(group):  # metrics that share their work
+            if kept and len(kept) < len(group):  # some of a family
                 mapped = self._apply_pre(self.anchors_)
-                _, fitted = _fit_together([pairs[place] for place in kept], mapped)[0]
+                pairs = [self._metrics[place] for place in kept]
+                ((_, prepared),) = prepare_together(pairs, mapped)
             if kept:
-                new._groups.append((tuple(map(places.index, kept)), fitted))
+                new._groups.append((tuple(map(places.index, kept)), prepared))
         return new
 
     def _combine(self, spaces):
@@ -237,12 +241,12 @@ class InvariantAggregator(RelativeTransformer):
                 for factor, space in zip(self._factors, spaces, strict=True)
             ]
         named = isinstance(self._aggregation, str)
-        aggregation = _AGGREGATIONS[self._aggregation] if named else self._aggregation
+        aggregation = AGGREGATIONS[self._aggregation] if named else self._aggregation
         combined = aggregation(spaces)
         n_rows, shape = spaces[0].shape[0], getattr(combined, "shape", ())
         if len(shape) != 2 or shape[0] != n_rows:
             raise ValueError(
-                "what the aggregation callable returns must be an array of shape "
+                "the aggregation callable must return an array of shape "
                 f"({n_rows}, n_features_out); got {type(combined)} of shape {shape}"
             )
         return combined
@@ -252,7 +256,7 @@ class InvariantAggregator(RelativeTransformer):
         if aggregation == "concat":
             return [name for own in names for name in own]
         if isinstance(aggregation, str):
-            first = self._fitted_pairs()[0][0].name
+            first = self._metrics[0][0].name
             own = [name.removeprefix(f"{first}_") for name in names[0]]
             return [f"{aggregation}_{name}" for name in own]
         name = getattr(aggregation, "__name__", type(aggregation).__name__)

@@ -1,10 +1,10 @@
-"""Compiled kernels for L1 and L-infinity distances; nothing else here is compiled.
+"""Compiled kernels for L1 and L-infinity distances.
 
-A tile of 8 rows (4 where both distances are asked for) and one vector of anchors is
-kept in registers while the features pass by: a subtraction, an absolute value and a
-sum or maximum for each, and nothing stored in between.  The inner loop is written in
-the compiler's own vectors, since what a loop compiler makes of the same loop depends
-on how it is spelled.  Importing this module imports numba.
+The loop over features keeps a tile of 8 rows (4 for both distances at once) and one
+vector of anchors in registers.  Each feature costs a subtraction, an absolute value and
+a sum or maximum, and intermediate results are not stored.  The inner loop is written
+with the compiler's vectors, because automatic vectorisation depends on small details of
+the source.  Importing this module imports numba.
 """
 
 import functools
@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 _VECTOR_BYTES = 32
 # accumulators held at once: half of the 16 registers of AVX2
 _ACCUMULATORS = 8
-# rows whose partial results stay in the fastest cache
+# number of rows whose partial results fit into the fastest cache
 _ROWS = 128
 # features summed in the dtype of the rows before the sum moves on to float64: float32
 # sums are right within 128 / 2 ** 24 < 1e-5, whatever the rows and however wide
@@ -28,7 +28,7 @@ _CHUNK = 128
 
 
 def pack(anchors):
-    """Lay out anchors as the kernel reads them.
+    """Lay out anchors in the order in which the kernel reads them.
 
     Parameters
     ----------
@@ -38,13 +38,13 @@ def pack(anchors):
     Returns
     -------
     ndarray of shape (n_panels, n_features, n_lanes)
-        Of each feature, the values of one vector of anchors side by side; what is
-        missing in the last panel is 0.
+        The values of one vector of anchors side by side, feature by feature; the
+        last panel is filled up with 0.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skinvariant._kernels import pack
+    >>> from skinvariant.metrics._compiled import pack
     >>> pack(np.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[[1.0, 3.0, 0.0, 0.0], [2.0, 4.0, 0.0, 0.0]]]
     """
@@ -60,7 +60,7 @@ def _vector_at(builder, data, index, vector):
 
 
 def _row_pointers(builder, X, first, n_rows):
-    """Point to rows of X, to the last one again where there are no more."""
+    """Point to rows of X; beyond the last row, to the last one again."""
     n_samples, n_features = cgutils.unpack_tuple(builder, X.shape)
     last = builder.sub(n_samples, first.type(1))
     pointers = []
@@ -85,43 +85,35 @@ def _absolute_difference(builder, scalar, values):
 
 
 def _add(builder, held, value):
+    """Emit ``held + value``, in the wider of the two types."""
     if held.type != value.type:
         value = builder.fpext(value, held.type)
     return builder.fadd(held, value)
 
 
-def _raise(builder, held, value):
+def _maximum(builder, held, value):
+    """Emit the larger of two values."""
     return builder.select(builder.fcmp_ordered(">", value, held), value, held)
 
 
 def _slot(builder, value):
-    """Hold a value; the compiler puts such slots into registers."""
+    """Allocate a variable; the compiler puts it into a register."""
     slot = cgutils.alloca_once(builder, value.type)
     builder.store(value, slot)
     return slot
 
 
-def _pass_on(builder, slots, data, first, wide, align, combine):
-    """Combine what is held for rows from `first` on with what was there before."""
-    for i, slot in enumerate(slots):
-        row = builder.add(first, first.type(i))
-        at = builder.mul(row, first.type(wide.count))
-        target = _vector_at(builder, data, at, wide)
-        old = builder.load(target, align=align)
-        builder.store(combine(builder, old, builder.load(slot)), target, align=align)
-
-
 @intrinsic
 def _tile(typingctx, X, panel, first, start, stop, sums, maxima):
-    """Take in the features from `start` to `stop`, for some rows and one panel.
+    """Process the features from `start` to `stop`, for some rows and one panel.
 
-    Adds to `sums`, in float64, and raises `maxima`; one of them may be None.
+    Updates `sums`, in float64, and `maxima`; one of them may be None.
     """
     size = X.dtype.bitwidth // 8
     lanes = _VECTOR_BYTES // size
     outputs = [
         (place, kind, combine)
-        for place, kind, combine in ((5, sums, _add), (6, maxima, _raise))
+        for place, kind, combine in ((5, sums, _add), (6, maxima, _maximum))
         if isinstance(kind, types.Array)
     ]
     n_rows = _ACCUMULATORS // len(outputs)
@@ -147,10 +139,14 @@ def _tile(typingctx, X, panel, first, start, stop, sums, maxima):
                     builder.store(new, slots[i])
         for slots, (place, kind, combine) in zip(held, outputs, strict=True):
             wide = ir.VectorType(context.get_value_type(kind.dtype), lanes)
-            align = kind.dtype.bitwidth // 8
-            _pass_on(
-                builder, slots, view(place, kind).data, first, wide, align, combine
-            )
+            align, data = kind.dtype.bitwidth // 8, view(place, kind).data
+            for i, slot in enumerate(slots):
+                row = builder.add(first, first.type(i))
+                at = builder.mul(row, first.type(lanes))
+                target = _vector_at(builder, data, at, wide)
+                old = builder.load(target, align=align)
+                new = combine(builder, old, builder.load(slot))
+                builder.store(new, target, align=align)
         return context.get_dummy_value()
 
     signature = types.void(X, panel, first, start, stop, sums, maxima)
@@ -188,21 +184,21 @@ def load():
     Returns
     -------
     callable
-        The kernel, tried once; it compiles further cases when they are asked for.
+        The kernel, after one test call; it compiles further cases on demand.
 
     Raises
     ------
     Exception
-        Whatever the compiler says where it cannot work.
+        Of any kind, if the compiler does not work here.
 
     Warns
     -----
     UserWarning
-        If there is no folder to keep it in.
+        If there is no folder to store it in.
 
     Examples
     --------
-    >>> from skinvariant._kernels import load
+    >>> from skinvariant.metrics._compiled import load
     >>> load().__name__
     '_compare'
     """
@@ -212,20 +208,20 @@ def load():
             kernel = njit(nogil=True, cache=cache, error_model="numpy")(_compare)
             _run(kernel, one, pack(one), 1, ("manhattan",))
             return kernel
-        except (OSError, RuntimeError) as error:  # no folder to keep it in
+        except (OSError, RuntimeError) as error:  # no folder to store it in
             if not cache:
                 raise
             warnings.warn(
-                "the compiled kernels of skinvariant cannot be kept on disk, so that "
-                "every process compiles them anew, some seconds each: set "
-                f"NUMBA_CACHE_DIR to a folder that can be written to ({error})",
+                "the compiled kernels of skinvariant cannot be stored on disk, so that "
+                "every process compiles them again, which takes some seconds: set "
+                f"NUMBA_CACHE_DIR to a folder that can be written to; got {error}",
                 UserWarning,
                 stacklevel=2,
             )
 
 
 def _run(kernel, X, packed, n_anchors, names):
-    """Allocate what the kernel fills, and call it."""
+    """Allocate the output of the kernel, and call it."""
     outputs, scratch = [], []
     for name, dtype in (("manhattan", np.float64), ("chebyshev", X.dtype)):
         wanted, shape = name in names, (X.shape[0], n_anchors)
@@ -246,24 +242,24 @@ def compare(X, packed, n_anchors, names):
     packed : ndarray of shape (n_panels, n_features, n_lanes), dtype of `X`
         Anchors, from `pack`.
     n_anchors : int
-        How many anchors there are.
+        Number of anchors.
     names : collection of {"manhattan", "chebyshev"}
-        Which distances.
+        The distances to compute.
 
     Returns
     -------
     dict of str to ndarray of shape (n_samples, n_anchors)
-        The distances, in the dtype of `X`.  Those that it cannot hold are infinite.
+        The distances, in the dtype of `X`; infinite if it cannot hold them.
 
     Raises
     ------
     Exception
-        Whatever the compiler says where it cannot work.
+        Of any kind, if the compiler does not work here.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skinvariant._kernels import compare, pack
+    >>> from skinvariant.metrics._compiled import compare, pack
     >>> X, anchors = np.zeros((1, 2)), np.array([[3.0, 4.0], [5.0, -12.0]])
     >>> both = compare(X, pack(anchors), 2, ("manhattan", "chebyshev"))
     >>> both["manhattan"].tolist(), both["chebyshev"].tolist()

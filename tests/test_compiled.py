@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 import skinvariant
-from skinvariant import InvariantAggregator, RelativeProjector, _kernels, metrics
+from skinvariant import InvariantAggregator, RelativeProjector
+from skinvariant.metrics import METRICS, _compiled, _differences
 
 BOTH = ("manhattan", "chebyshev")
 IN_SCIPY = {"manhattan": "cityblock", "chebyshev": "chebyshev"}
@@ -22,7 +23,7 @@ IN_SCIPY = {"manhattan": "cityblock", "chebyshev": "chebyshev"}
 
 def compared(X, anchors, names=BOTH):
     """Distances by the kernels."""
-    return _kernels.compare(X, _kernels.pack(anchors), len(anchors), names)
+    return _compiled.compare(X, _compiled.pack(anchors), len(anchors), names)
 
 
 @settings(deadline=None, max_examples=60)
@@ -52,8 +53,8 @@ def test_kernels_equal_scipy(n_samples, n_anchors, n_features, names, dtype, see
 def test_the_kernel_compiled_anew_is_the_one_from_the_cache(names):
     """Bit for bit; what is on disk was made by this code."""
     X = np.random.default_rng(0).standard_normal((20, 140)).astype(np.float32)
-    fresh = numba.njit(nogil=True, error_model="numpy")(_kernels._compare)
-    anew = _kernels._run(fresh, X, _kernels.pack(X), 20, names)
+    fresh = numba.njit(nogil=True, error_model="numpy")(_compiled._compare)
+    anew = _compiled._run(fresh, X, _compiled.pack(X), 20, names)
     for name, values in compared(X, X, names).items():
         np.testing.assert_array_equal(anew[name], values)
 
@@ -85,7 +86,7 @@ def test_every_scale_of_float32(name, scale):
     X = np.float32(scale) * np.array([[1, -1, 0.5], [0.5, 0, -1]], dtype=np.float32)
     anchors = -X[:1]
     wanted = cdist(X.astype(float), anchors.astype(float), IN_SCIPY[name])
-    values = metrics.METRICS[name].transform(X, metrics.METRICS[name].fit(anchors))
+    values = METRICS[name].compare(X, METRICS[name].prepare(anchors))
     np.testing.assert_allclose(values, wanted, rtol=1e-5)
 
 
@@ -104,7 +105,7 @@ def test_read_only_strided_and_mapped_rows(tmp_path):
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
 def test_two_metrics_in_one_pass_are_the_two_alone(n_jobs, monkeypatch):
     """Bit for bit, and with any number of threads."""
-    monkeypatch.setattr("skinvariant._projector._BLOCK_MIB", 0.1)
+    monkeypatch.setattr("skinvariant.relative._base._BLOCK_MIB", 0.1)
     X = np.random.default_rng(0).standard_normal((500, 40)).astype(np.float32)
     options = {"anchors": np.arange(9), "n_jobs": n_jobs}
     both = InvariantAggregator(metrics=BOTH, post=None, **options).fit_transform(X)
@@ -153,7 +154,8 @@ def test_without_a_cache_folder(tmp_path):
     copied = tmp_path / "skinvariant"
     source = Path(skinvariant.__file__).parent
     shutil.copytree(source, copied, ignore=shutil.ignore_patterns("__pycache__"))
-    (copied / "__pycache__").write_text("a file, where a folder would have to be")
+    cache = copied / "metrics" / "__pycache__"
+    cache.write_text("a file, where a folder would have to be")
     nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME"), str(copied / "__init__.py"))
     environment = {
         name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"
@@ -170,7 +172,7 @@ def test_kernels_that_appear_or_vanish_after_fit(monkeypatch):
     X = np.random.default_rng(0).standard_normal((30, 5))
     compiled = RelativeProjector(8, metric="manhattan", random_state=0).fit(X)
     wanted = compiled.transform(X)
-    monkeypatch.setattr(metrics, "_usable_kernels", lambda: None)
+    monkeypatch.setattr(_differences, "usable_kernels", lambda: None)
     np.testing.assert_allclose(compiled.transform(X), wanted, rtol=1e-13)
     plain = RelativeProjector(8, metric="manhattan", random_state=0).fit(X)
     monkeypatch.undo()

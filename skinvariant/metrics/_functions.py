@@ -1,0 +1,486 @@
+"""The registered metrics: each a function of rows and anchors, and what it ignores.
+
+The decorator above each function declares all that the package knows about it.
+"""
+
+from numbers import Real
+
+import numpy as np
+
+from skinvariant._validation import check_number
+from skinvariant.metrics import _differences, _frames, _products, _rows
+from skinvariant.metrics._registry import METRICS, Family, pairwise, register
+
+PRODUCTS = Family(_products.prepare_products, _products.compare_products)
+DIFFERENCES = Family(_differences.prepare_differences, _differences.compare_differences)
+
+
+@register(
+    family=PRODUCTS,
+    larger_is_closer=True,
+    invariances=("isotropic_scaling", "orthogonal"),
+    sparse=True,
+    array_api=True,
+    preparation=_products.prepare_cosine,
+    comparison=_products.compare_cosine,
+    inverse=_frames.rows_from_cosine,
+)
+def cosine(X, anchors):
+    r"""Cosine similarity, :math:`x \cdot a / (\|x\| \|a\|)`.
+
+    The relative representation of Moschella et al., "Relative representations enable
+    zero-shot latent space communication", ICLR 2023 (arXiv 2209.15430).
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.  A zero row has no direction: its similarity to every anchor is 0, with
+        a warning.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Similarities in [-1, 1] within rounding; larger means closer.
+
+    Raises
+    ------
+    ValueError
+        If all anchors are zero, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import cosine
+    >>> cosine([[1e-30, 0.0]], [[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]).tolist()
+    [[1.0, 0.0, -1.0]]
+    """
+    return pairwise("cosine", X, anchors)
+
+
+@register(
+    family=PRODUCTS,
+    invariances=("isotropic_scaling", "orthogonal"),
+    sparse=True,
+    array_api=True,
+    preparation=_products.prepare_angular,
+    comparison=_products.compare_angular,
+)
+def angular(X, anchors):
+    r"""Angle as a part of the half circle, :math:`\arccos(\cos(x, a)) / \pi`.
+
+    Computed from the chord between unit rows, so that small angles keep their
+    digits and the angle of a row to itself is 0.
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.  A zero row has no direction: it gets 0.5, a right angle, to every
+        anchor, with a warning.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If all anchors are zero, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import angular
+    >>> angular([[1.0, 0.0]], [[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]).round(12).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    return pairwise("angular", X, anchors)
+
+
+@register(
+    larger_is_closer=True,
+    invariances=("isotropic_scaling", "permutation"),
+    array_api=True,
+    preparation=_products.prepare_correlation,
+    comparison=_products.compare_correlation,
+)
+def correlation(X, anchors):
+    r"""Pearson correlation over features, :math:`\cos(x - \bar x, a - \bar a)`.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.  A constant row has no correlation: it gets 0 to every anchor, with a
+        warning.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Similarities in [-1, 1] within rounding; larger means closer.
+
+    Raises
+    ------
+    ValueError
+        If all anchors are constant, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import correlation
+    >>> correlation([[1.0, 2.0, 3.0]], [[10.0, 20.0, 30.0]]).round(12).tolist()
+    [[1.0]]
+    """
+    return pairwise("correlation", X, anchors)
+
+
+@register(
+    family=PRODUCTS,
+    larger_is_closer=True,
+    invariances=("orthogonal",),
+    homogeneous=True,
+    sparse=True,
+    array_api=True,
+    preparation=_products.prepare_inner,
+    comparison=_rows.inner_products,
+    inverse=_frames.rows_from_inner,
+)
+def inner(X, anchors):
+    r"""Inner product, :math:`x \cdot a`.
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Similarities, unbounded; larger means closer.
+
+    Raises
+    ------
+    ValueError
+        If widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import inner
+    >>> inner([[1.0, 2.0]], [[3.0, 4.0]]).tolist()
+    [[11.0]]
+    """
+    return pairwise("inner", X, anchors)
+
+
+@register(
+    family=PRODUCTS,
+    invariances=("orthogonal", "translation"),
+    homogeneous=True,
+    sparse=True,
+    array_api=True,
+    preparation=_products.prepare_euclidean,
+    comparison=_products.compare_euclidean,
+    inverse=_frames.rows_from_euclidean,
+)
+def euclidean(X, anchors):
+    r"""Euclidean distance, :math:`\|x - a\|_2`.
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If widths differ or values are not finite.
+
+    Notes
+    -----
+    Rows are shifted by the mean of the anchors and multiplied out in float64; pairs
+    whose digits cancel are subtracted instead.  A row equal to an anchor is at
+    distance 0, also far from the origin.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import euclidean
+    >>> euclidean([[1e8, 1e8]], [[1e8, 1e8], [1e8 + 3, 1e8 + 4]]).tolist()
+    [[0.0, 5.0]]
+    """
+    return pairwise("euclidean", X, anchors)
+
+
+@register(
+    family=PRODUCTS,
+    invariances=("orthogonal", "translation"),
+    homogeneous=True,
+    sparse=True,
+    array_api=True,
+    preparation=_products.prepare_euclidean,
+    comparison=_products.compare_sqeuclidean,
+    inverse=_frames.rows_from_sqeuclidean,
+)
+def sqeuclidean(X, anchors):
+    r"""Squared Euclidean distance, :math:`\|x - a\|_2^2`.
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Squared distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import sqeuclidean
+    >>> sqeuclidean([[0.0, 0.0]], [[3.0, 4.0]]).tolist()
+    [[25.0]]
+    """
+    return pairwise("sqeuclidean", X, anchors)
+
+
+@register(
+    family=DIFFERENCES,
+    invariances=("translation", "signed_permutation"),
+    homogeneous=True,
+    sparse=True,
+    array_api=True,
+    preparation=_differences.prepare_nothing,
+    comparison=_differences.compare_manhattan,
+)
+def manhattan(X, anchors):
+    r"""Manhattan (L1) distance, :math:`\sum_i |x_i - a_i|`.
+
+    Parameters
+    ----------
+    X : {array-like, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+    anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import manhattan
+    >>> manhattan([[0.0, 0.0]], [[3.0, 4.0]]).tolist()
+    [[7.0]]
+    """
+    return pairwise("manhattan", X, anchors)
+
+
+@register(
+    family=DIFFERENCES,
+    invariances=("translation", "signed_permutation"),
+    homogeneous=True,
+    array_api=True,
+    preparation=_differences.prepare_nothing,
+    comparison=_differences.compare_chebyshev,
+)
+def chebyshev(X, anchors):
+    r"""Chebyshev (L-infinity) distance, :math:`\max_i |x_i - a_i|`.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import chebyshev
+    >>> chebyshev([[0.0, 0.0]], [[3.0, 4.0]]).tolist()
+    [[4.0]]
+    """
+    return pairwise("chebyshev", X, anchors)
+
+
+# minkowski of these orders is a metric with a name of its own
+_SPECIAL_ORDERS = {1.0: "manhattan", 2.0: "euclidean", np.inf: "chebyshev"}
+
+
+def _prepare_minkowski(anchors, p=2.0):
+    p = float(check_number("metric_params p of minkowski", p, Real, 1))
+    name = _SPECIAL_ORDERS.get(p)
+    return anchors, p, () if name is None else METRICS[name].prepare(anchors)
+
+
+def _compare_minkowski(X, anchors, p, prepared):
+    if p in _SPECIAL_ORDERS:
+        return METRICS[_SPECIAL_ORDERS[p]].compare(X, prepared)
+    return _differences.minkowski_distances(X, anchors, p)
+
+
+def _minkowski_invariances(anchors, p, prepared):
+    return {"translation", "orthogonal" if p == 2 else "signed_permutation"}
+
+
+@register(
+    invariances=("orthogonal", "translation"),
+    homogeneous=True,
+    preparation=_prepare_minkowski,
+    comparison=_compare_minkowski,
+    fitted_invariances=_minkowski_invariances,
+)
+def minkowski(X, anchors, p=2.0):
+    r"""Minkowski (Lp) distance, :math:`(\sum_i |x_i - a_i|^p)^{1/p}`.
+
+    `p=1` is `manhattan`, `p=2` `euclidean`, `p=inf` `chebyshev`.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors.
+    p : float in [1, inf], default=2.0
+        The order.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If `p` is below 1, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import minkowski
+    >>> minkowski([[0.0, 0.0]], [[3.0, 4.0]], p=3).round(4).tolist()
+    [[4.4979]]
+    """
+    return pairwise("minkowski", X, anchors, p=p)
+
+
+@register(
+    invariances=("affine",),
+    preparation=_frames.prepare_mahalanobis,
+    comparison=_frames.compare_mahalanobis,
+    fitted_invariances=_frames.mahalanobis_invariances,
+)
+def mahalanobis(X, anchors, shrinkage=0.0):
+    r"""Mahalanobis distance, :math:`\sqrt{(x - a)^T S^{-1} (x - a)}`.
+
+    S is the covariance of the anchors.  The same as `euclidean` after whitening.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors; at least two that differ.
+    shrinkage : float in [0, 1], default=0.0
+        Amount by which S is drawn to a multiple of the identity, see `whitening`.
+        0: invariant to every affine map where S has full rank, which takes more
+        anchors than features; where it has not, the pseudo-inverse is used and only
+        scaling, rotation and translation are left.  1: `euclidean`, in units of the
+        anchors' spread.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If all anchors are equal, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.metrics import mahalanobis
+    >>> rng = np.random.default_rng(0)
+    >>> anchors, A = rng.standard_normal((10, 3)), rng.standard_normal((3, 3))
+    >>> moved = mahalanobis(anchors @ A + 7, anchors @ A + 7)
+    >>> bool(np.allclose(mahalanobis(anchors, anchors), moved))
+    True
+    """
+    return pairwise("mahalanobis", X, anchors, shrinkage=shrinkage)
+
+
+@register(
+    larger_is_closer=True,
+    invariances=("linear",),
+    preparation=_frames.prepare_change_of_basis,
+    comparison=_frames.compare_change_of_basis,
+    fitted_invariances=_frames.change_of_basis_invariances,
+    inverse=_frames.rows_from_change_of_basis,
+)
+def change_of_basis(X, anchors, alpha=0.0):
+    r"""Coordinates in the frame of the anchors, by ridge-regularised least squares.
+
+    The row c that minimises :math:`\|x - c A\|^2 + \lambda \|c\|^2`, where A holds
+    the anchors in its rows and :math:`\lambda` is `alpha` times the mean squared norm
+    of the anchors; for `alpha=0` the shortest solution, :math:`c = x A^+`.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors.
+    alpha : float >= 0, default=0.0
+        Regularisation.  0: invariant to every invertible linear map where the anchors
+        span the space.  Large: c is proportional to the inner products.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Coordinates, unbounded; larger means closer.
+
+    Raises
+    ------
+    ValueError
+        If all anchors are zero, widths differ or values are not finite.
+
+    Examples
+    --------
+    >>> from skinvariant.metrics import change_of_basis
+    >>> change_of_basis([[3.0, 4.0]], [[1.0, 0.0], [0.0, 2.0]]).round(12).tolist()
+    [[3.0, 2.0]]
+    """
+    return pairwise("change_of_basis", X, anchors, alpha=alpha)

@@ -1,0 +1,439 @@
+"""What the projector and the aggregator share: anchors, blocks of rows, rebase."""
+
+import copy
+import functools
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+from sklearn import get_config
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils import assert_all_finite, gen_batches, get_tags
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skinvariant._dask import (
+    fetch_anchors,
+    in_memory,
+    is_dask_array,
+    stand_in,
+    transform_lazily,
+)
+from skinvariant._threads import one_blas_thread
+from skinvariant._validation import as_dtype, as_float, canonical, namespace, take_rows
+from skinvariant.anchors import choose_anchors
+from skinvariant.metrics import METRICS
+from skinvariant.metrics._registry import (
+    compare_together,
+    find_metric,
+    prepare_together,
+)
+from skinvariant.relative._steps import (
+    POST,
+    PRE,
+    classes_after,
+    find_step,
+    removes_scale,
+    unfitted,
+)
+
+# temporary memory of a worker; arrays of other libraries may be on a GPU
+_BLOCK_MIB = 24
+
+
+def copied(X):
+    """Copy an array, for a transformer that might write into its input."""
+    return X.copy() if namespace(X) is np else namespace(X).asarray(X, copy=True)
+
+
+def check_metric_params(metric_params):
+    """Return `metric_params` as a dict."""
+    if metric_params is None:
+        return {}
+    if not isinstance(metric_params, Mapping):
+        raise TypeError(f"metric_params must be a dict or None; got {metric_params!r}")
+    return dict(metric_params)
+
+
+class RelativeTransformer(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Base class of `RelativeProjector` and `InvariantAggregator`.
+
+    Subclasses define their metrics (`_metrics_and_params`) and how the relative spaces,
+    and the names of their columns, are combined (`_combine`, `_combine_names`).
+    """
+
+    _doc_link_module = "skinvariant"
+    _doc_link_template = (
+        "https://skinvariant.readthedocs.io/en/stable/generated/"
+        "skinvariant.{estimator_name}.html"
+    )
+
+    def fit(self, X, y=None):
+        """Choose anchors among the rows of `X` and prepare the comparison.
+
+        Parameters
+        ----------
+        X : {array-like, CSR matrix, dask array} of shape (n_samples, n_features)
+            The space to choose from.  Of a dask array only the anchors are computed;
+            for "kmeans" and "farthest" a random subsample of 20,000 rows, or of 10 for
+            each anchor if these are more; for "all" everything.
+        y : {array-like, dask array} of shape (n_samples,), default=None
+            Class labels, for `anchors="stratified"` or a callable that uses them.
+
+        Returns
+        -------
+        object
+            The fitted estimator itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the input is not as documented.
+        """
+        self._fit(X, y)
+        return self
+
+    def _fit(self, X, y):
+        """Fit, and return the anchors' own relative spaces, before `post`."""
+        pairs = self._metrics_and_params()
+        pre = unfitted(find_step("pre", self.pre, PRE))
+        post = find_step("post", self.post, POST)
+        check = functools.partial(self._validate, pairs=pairs, pre=pre, reset=True)
+        if is_dask_array(X):
+            how = {"choose": choose_anchors, "check": check}
+            anchors, indices = fetch_anchors(self, X, y, **how)
+        else:
+            X, seed = check(X), self.random_state
+            with one_blas_thread:
+                indices = choose_anchors(self.anchors, X, y, self.n_anchors, seed)
+            anchors = take_rows(X, indices)
+        self._metrics = pairs
+        xp = namespace(anchors)
+        on = {} if xp is np else {"device": anchors.device}
+        self.anchor_indices_ = xp.asarray(indices, **on)
+        self.n_samples_fit_ = int(X.shape[0])
+        if isinstance(self.post, str) and self.post == "layer" and len(indices) < 2:
+            raise ValueError(
+                "post='layer' needs at least 2 anchors, since one value minus its mean "
+                f"is always 0; got 1 (n_samples={X.shape[0]})"
+            )
+        mapped = self._set_anchors(anchors, pre)
+        return self._set_posts(mapped, [unfitted(post)] * len(pairs), rebased=False)
+
+    def transform(self, X):
+        """Compare rows with the anchors.
+
+        Parameters
+        ----------
+        X : {array-like, CSR matrix, dask array} of shape (n_samples, n_features)
+            Rows of the space that the anchors are from.
+
+        Returns
+        -------
+        {ndarray, dask array} of shape (n_samples, n_features_out)
+            The relative space, in float32 for float32 input and else in float64; an
+            array of the same library as `X` under array API dispatch.  For a dask
+            array, a dask array in the same blocks of rows, not computed.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the input does not match the fitted one, or a value leaves the range
+            of the dtype.
+        """
+        check_is_fitted(self)
+        if is_dask_array(X):
+            self._validate(stand_in(X), self._metrics, self.pre_, reset=False)
+            return transform_lazily(self, X)
+        X = self._validate(X, self._metrics, self.pre_, reset=False)
+        self._check_library(X)
+        xp = namespace(X)
+        dtype = X.dtype if X.dtype in (xp.float32, xp.float64) else xp.float64
+        on = {} if xp is np else {"device": X.device}
+        output = xp.empty((X.shape[0], self._n_features_out), dtype=dtype, **on)
+        batches = list(gen_batches(X.shape[0], self._block_rows(X)))
+
+        def project(rows):
+            output[rows, :] = as_dtype(self._project(self._block(X, rows)), dtype)
+
+        if len(batches) == 1 or xp is not np:
+            for rows in batches:
+                project(rows)
+            return output
+        Parallel(n_jobs=self.n_jobs, require="sharedmem")(
+            delayed(project)(rows) for rows in batches
+        )
+        return output
+
+    def rebase(self, anchors):
+        """Replace the anchors by parallel anchors of another space.
+
+        Steps that belong to the anchors are refitted on the new ones: `pre`, and a
+        StandardScaler as `post`, whose columns are the same anchors in every space.
+        Any other `post` is kept, because the head was trained on its output.
+
+        Parameters
+        ----------
+        anchors : {array-like, CSR matrix, dask array} of shape (n_anchors, \
+                n_features_new)
+            The same samples as `anchors_`, in the same order, in the other encoder's
+            space.  Any width.
+
+        Returns
+        -------
+        object
+            A new fitted estimator of the same class.  This one is not changed.
+
+        Raises
+        ------
+        ValueError
+            If the number of anchors differs.
+        """
+        return self._rebase(anchors)[0]
+
+    def _rebase(self, anchors):
+        """Return the rebased estimator, and its anchors' own relative spaces."""
+        check_is_fitted(self)
+        new = copy.copy(self)
+        pre = None if self.pre_ is None else clone(self.pre_)
+        anchors = new._validate(in_memory(anchors), self._metrics, pre, reset=True)
+        if anchors.shape[0] != self.anchors_.shape[0]:
+            raise ValueError(
+                f"{type(self).__name__}.rebase needs the same anchors in the new "
+                f"space: {self.anchors_.shape[0]} rows, in the same order; got "
+                f"{anchors.shape[0]} rows"
+            )
+        mapped = new._set_anchors(copied(anchors), pre)
+        return new, new._set_posts(mapped, self._posts, rebased=True)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the output features, with the anchors' row indices.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Not used, but checked against the names given to `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), dtype object
+            The names, such as ``"cosine_anchor17"``.
+
+        Raises
+        ------
+        ValueError
+            If `input_features` are not those given to `fit`.
+        """
+        check_is_fitted(self)
+        super().get_feature_names_out(input_features)  # for its check
+        anchors = [f"anchor{int(index)}" for index in self.anchor_indices_]
+        names = []
+        for (metric, _), post, width in zip(
+            self._metrics, self._posts, self._widths, strict=True
+        ):
+            if width == len(anchors):
+                own = anchors
+            elif hasattr(post, "get_feature_names_out"):
+                own = post.get_feature_names_out()
+            else:
+                own = [f"post{i}" for i in range(width)]
+            names.append([f"{metric.name}_{name}" for name in own])
+        return np.asarray(self._combine_names(names), dtype=object)
+
+    @property
+    def invariances_(self):
+        """Classes of transformations that leave the fitted output unchanged.
+
+        Of `skinvariant.metrics.TRANSFORMATIONS`, applied to rows and anchors alike.
+        Empty if nothing is known, as after a `pre` of your own.
+        """
+        check_is_fitted(self)
+        after = classes_after(self.pre_)
+        held = set(after)
+        for places, prepared in self._groups:
+            for place in places:
+                metric, _ = self._metrics[place]
+                own = {None} | metric.invariances_of(prepared)
+                if metric.homogeneous and removes_scale(self._posts[place]):
+                    own.add("isotropic_scaling")
+                held &= {name for name, rest in after.items() if rest in own}
+        return frozenset(held)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.target_tags.required = (
+            isinstance(self.anchors, str) and self.anchors == "stratified"
+        )
+        try:
+            metrics = [metric for metric, _ in self._metrics_and_params()]
+            pre = find_step("pre", self.pre, PRE)
+            post = find_step("post", self.post, POST)
+        except (TypeError, ValueError):  # fit raises it again
+            return tags
+        tags.input_tags.sparse = all(metric.sparse for metric in metrics) and (
+            pre is None or get_tags(pre).input_tags.sparse
+        )
+        tags.array_api_support = all(metric.array_api for metric in metrics) and all(
+            type(step) is FunctionTransformer or get_tags(step).array_api_support
+            for step in (pre, post)
+            if step is not None
+        )
+        return tags
+
+    def __getstate__(self):
+        # registered metrics by name, since files cannot hold functions
+        state = dict(super().__getstate__())
+        if "_metrics" in state:
+            state["_metrics"] = [
+                (metric.name if METRICS.get(metric.name) is metric else metric, params)
+                for metric, params in state["_metrics"]
+            ]
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_metrics" in state:
+            self._metrics = [
+                (find_metric(metric), params) for metric, params in state["_metrics"]
+            ]
+
+    def _validate(self, X, pairs, pre, *, reset):
+        """Validate rows or anchors; integers and narrow floats are widened by block."""
+        if issparse(X):
+            for metric, _ in pairs:
+                if not metric.sparse:
+                    raise TypeError(
+                        f"metric {metric.name!r} does not take sparse input, since it "
+                        "would have to make it dense: use X.toarray() or another metric"
+                    )
+            if pre is not None and not get_tags(pre).input_tags.sparse:
+                raise TypeError(
+                    f"pre={self.pre!r} does not take sparse input, since it would have "
+                    "to make it dense: use X.toarray() or another pre"
+                )
+        X = validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            dtype="numeric",
+            reset=reset,
+            ensure_all_finite=reset,  # transform checks block by block
+        )
+        if namespace(X) is not np and not get_tags(self).array_api_support:
+            raise TypeError(
+                f"{self!r} has a metric, pre or post that needs NumPy input; "
+                f"got {type(X).__module__}.{type(X).__name__}"
+            )
+        return X
+
+    def _check_library(self, X):
+        """Refuse rows of another array library or device than the anchors."""
+        xp, fitted = namespace(X), namespace(self.anchors_)
+        if xp is fitted and (xp is np or X.device == self.anchors_.device):
+            return
+        places = [
+            f"{module.__name__} on {getattr(array, 'device', 'cpu')}"
+            for module, array in ((fitted, self.anchors_), (xp, X))
+        ]
+        raise ValueError(
+            f"Inputs passed to {type(self).__name__}.transform() must use the same "
+            f"namespace and the same device as those passed to fit(), {places[0]}; "
+            f"got {places[1]}"
+        )
+
+    # here and below: no number of BLAS threads may change the order of sums
+    @one_blas_thread
+    @np.errstate(all="ignore")
+    def _set_anchors(self, anchors, pre):
+        """Store anchors and what is prepared from them; return them after `pre`."""
+        self.anchors_ = as_float(canonical(anchors))
+        self.pre_ = None if pre is None else pre.fit(copied(self.anchors_))
+        mapped = self._apply_pre(self.anchors_)
+        self._groups = prepare_together(self._metrics, mapped)
+        return mapped
+
+    @one_blas_thread
+    @np.errstate(all="ignore")
+    def _set_posts(self, mapped, posts, *, rebased):
+        """Fit `posts` on the anchors' own relative spaces, store them, return these.
+
+        When the estimator is rebased, only a StandardScaler is fitted.
+        """
+        self._posts, self._widths, spaces = [], [], []
+        with warnings.catch_warnings():  # transform warns of undefined rows
+            warnings.filterwarnings("ignore", ".* is undefined for .* rows")
+            compared = compare_together(mapped, self._metrics, self._groups)
+        for values, post in zip(compared, posts, strict=True):
+            values = as_dtype(values, values.dtype)
+            if post is not None:
+                if not rebased or type(post) is StandardScaler:
+                    post = clone(post).fit(values)
+                values = post.transform(values)
+            self._posts.append(post)
+            self._widths.append(values.shape[1])
+            spaces.append(values)
+        self._n_features_out = self._combine(spaces).shape[1]
+        return compared
+
+    @one_blas_thread
+    @np.errstate(all="ignore")
+    def _leave_one_out(self, compared):
+        """Return the anchors' relative space with each self-comparison replaced.
+
+        A new row is never compared with itself.  In the anchors' own relative spaces,
+        each self-comparison therefore becomes the mean of the others in its column.
+        """
+        spaces = []
+        for values in compared:
+            xp, n_anchors = namespace(values), values.shape[0]
+            on = {} if xp is np else {"device": values.device}
+            own = xp.eye(n_anchors, dtype=values.dtype, **on)
+            others = (1 - own) / (n_anchors - 1)
+            spaces.append(values * (1 - own) + own * xp.sum(values * others, axis=0))
+        return self._combine(self._apply_posts(spaces))
+
+    def _apply_pre(self, X):
+        return X if self.pre_ is None else as_float(self.pre_.transform(copied(X)))
+
+    @one_blas_thread
+    @np.errstate(all="ignore")
+    def _project(self, X):
+        """Transform rows without checks: values that are not finite are found later."""
+        X = self._apply_pre(X)
+        spaces = compare_together(X, self._metrics, self._groups)
+        return self._combine(self._apply_posts(spaces))
+
+    def _apply_posts(self, spaces):
+        return [
+            values if post is None else post.transform(values)
+            for values, post in zip(spaces, self._posts, strict=True)
+        ]
+
+    def _block(self, X, rows):
+        """Return some rows, dense or CSR as the anchors are."""
+        block = X[rows] if issparse(X) else X[rows, :]
+        if issparse(self.anchors_):
+            block = canonical(csr_array(block))
+        elif issparse(block):
+            block = block.toarray()
+        block = as_float(block)
+        assert_all_finite(block, estimator_name=type(self).__name__, input_name="X")
+        return block
+
+    def _block_rows(self, X):
+        """Return how many rows to transform at once, which memory alone decides."""
+        limit = min(_BLOCK_MIB, get_config()["working_memory"]) * 2**20
+        sparse = issparse(X) and issparse(self.anchors_)
+        width = X.nnz / X.shape[0] if sparse else X.shape[1]
+        relative = self.anchors_.shape[0] * len(self._posts)
+        return max(1, int(limit / (8 * 4 * (width + relative + 1))))

@@ -1,0 +1,172 @@
+"""Steps around the comparison: row normalisations, whitening, regularised as `pre`."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+
+from skinvariant.metrics import METRICS, Metric, mahalanobis
+from skinvariant.relative import (
+    InvariantAggregator,
+    RelativeProjector,
+    Whitener,
+    l2_normalize,
+    layer_normalize,
+)
+
+EPS = np.finfo(np.float64).eps
+
+
+@pytest.fixture(params=["numpy", "array_api_strict", "torch"])
+def library(request):
+    """Return an array library, if it is installed."""
+    return pytest.importorskip(request.param)
+
+
+def space(dtype=np.float64):
+    """Return 25 rows of 7 features in general position."""
+    return np.random.default_rng(3).standard_normal((25, 7)).astype(dtype)
+
+
+# --- normalisations -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-14), (np.float32, 1e-6)])
+def test_layer_normalize(dtype, rtol):
+    """Each row is standardised on its own, by its population deviation."""
+    X = space(dtype)
+    exact = X.astype(np.float64)
+    expected = (exact - exact.mean(axis=1)[:, None]) / exact.std(axis=1)[:, None]
+    actual = layer_normalize(X)
+    assert actual.dtype == dtype
+    assert_allclose(actual, expected, rtol=0, atol=rtol * 7)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(
+    hnp.arrays(np.float64, (3, 5), elements=st.integers(-50, 50), unique=True),
+    st.floats(1e-200, 1e200),
+    st.integers(-10, 10),
+)
+def test_layer_normalize_forgets_scale_and_shift(X, scale, shift):
+    """A common factor and a common shift are removed, at any scale."""
+    moved = layer_normalize((X + shift) * scale)
+    assert_allclose(moved.mean(axis=1), 0, atol=64 * EPS)
+    assert_allclose(moved.std(axis=1), 1, rtol=64 * EPS)
+    # rows reach 60 and spread by 1.4 at least: rounding grows by 60 / 1.4
+    assert_allclose(moved, layer_normalize(X), rtol=0, atol=64 * 43 * EPS)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1 / 3, 1e200 / 3, 1e-200 / 3])
+@pytest.mark.parametrize("n_features", [1, 2, 7, 1000])
+def test_layer_normalize_of_constant_rows(n_features, value):
+    """Rows that are constant within rounding become zero, not noise."""
+    X = np.full((2, n_features), value)
+    X[1, 0] = np.nextafter(value, 0)
+    assert_array_equal(layer_normalize(X), 0)
+
+
+@pytest.mark.parametrize("function", [layer_normalize, l2_normalize])
+def test_normalisations_in_any_library(function, library):
+    """Both normalisations have the same values in every array library."""
+    X = space()
+    X[2] = 0
+    actual = function(library.asarray(X))
+    assert type(actual) is type(library.asarray(X))
+    assert_allclose(np.from_dlpack(actual), function(X), rtol=0, atol=16 * EPS)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1.0, 1e30, 1e300])
+def test_l2_normalize(scale):
+    """Rows of any scale get norm 1, and zero rows stay zero."""
+    X = space()
+    X[2] = 0
+    norms = np.linalg.norm(X, axis=1)
+    expected = X / np.where(norms > 0, norms, 1)[:, None]
+    assert_allclose(l2_normalize(X * scale), expected, rtol=16 * EPS)
+    assert l2_normalize(X.astype(np.float32)).dtype == np.float32
+
+
+# --- whitening ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shrinkage", [0.1, 0.7, 1.0])
+def test_a_regularised_whitener_as_pre(shrinkage):
+    """Euclidean distances after it are Mahalanobis distances with this shrinkage."""
+    X = space()
+    pre = Whitener(shrinkage=shrinkage)
+    projector = RelativeProjector(metric="euclidean", pre=pre, anchors=range(9))
+    expected = mahalanobis(X, X[:9], shrinkage=shrinkage)
+    assert_allclose(projector.fit_transform(X), expected, rtol=1e-10)
+    assert projector.get_params()["pre__shrinkage"] == shrinkage
+    assert not hasattr(pre, "matrix_")
+
+
+def test_a_whitener_of_too_few_rows_is_the_pseudo_inverse():
+    """Its inverse gives back the part of each row in the span of the fitted rows."""
+    X = space()
+    whitener = Whitener().fit(X[:4])
+    assert whitener.full_rank_ is False
+    span = np.linalg.pinv(X[:4] - X[:4].mean(axis=0), rcond=1e-10)
+    span = span @ (X[:4] - X[:4].mean(axis=0))
+    expected = (X - X[:4].mean(axis=0)) @ span + X[:4].mean(axis=0)
+    back = whitener.inverse_transform(whitener.transform(X))
+    assert_allclose(back, expected, atol=1e-10)
+
+
+# --- metrics of a fitted estimator ------------------------------------------------
+
+
+@pytest.mark.parametrize("copied", [clone, copy.deepcopy, copy.copy])
+def test_a_copy_of_a_registered_metric_is_the_registered_one(copied):
+    """Through clone as well; so it shares work, and its name is all that is stored."""
+    product = InvariantAggregator(9, metrics=[METRICS["cosine"], METRICS["inner"]])
+    fitted = copied(product).fit(space())
+    assert [metric for metric, _ in fitted._metrics] == [
+        METRICS["cosine"],
+        METRICS["inner"],
+    ]
+    assert all(METRICS[metric.name] is metric for metric, _ in fitted._metrics)
+    assert [name for name, _ in fitted.__getstate__()["_metrics"]] == [
+        "cosine",
+        "inner",
+    ]
+    assert len(fitted._groups) == 1
+
+
+def squared(X, anchors):
+    """Return squared inner products."""
+    return (X @ anchors.T) ** 2
+
+
+def test_a_metric_of_your_own_is_stored_whole():
+    """Also under the name of a registered one."""
+    own = Metric("cosine", squared)
+    fitted = RelativeProjector(9, metric=own, random_state=0).fit(space())
+    loaded = pickle.loads(pickle.dumps(fitted))
+    assert loaded._metrics == [(own, {})]
+    assert_array_equal(loaded.transform(space()), fitted.transform(space()))
+
+
+def halves(X, anchors):
+    """Return inner products with half of the anchors."""
+    return X @ anchors.T / 2
+
+
+def from_halves(values, anchors, alpha):
+    """Solve for the rows, by least squares."""
+    return 2 * values @ np.linalg.pinv(anchors).T
+
+
+def test_a_metric_of_your_own_with_an_inverse():
+    """Rows come back from its values."""
+    metric = Metric("half", halves, inverse=from_halves)
+    projector = RelativeProjector(9, metric=metric, random_state=0).fit(space())
+    back = projector.inverse_transform(projector.transform(space()))
+    assert_allclose(back, space(), atol=1e-12)
