@@ -1,11 +1,15 @@
 """Configuration of the Sphinx documentation."""
 
+import html
 import inspect
+import os
 import sys
+import textwrap
 from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
 import skinvariant
@@ -16,6 +20,8 @@ HERE = Path(__file__).parent
 PAPER = HERE.parent / "examples" / "paper"
 sys.path += [str(HERE), str(PAPER)]
 import drawings  # noqa: E402
+import report  # noqa: E402
+import tables  # noqa: E402
 
 project = "skinvariant"
 author = "skinvariant developers"
@@ -23,9 +29,13 @@ copyright = author
 version = release = skinvariant.__version__
 
 extensions = [
+    "mathml",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
@@ -39,7 +49,28 @@ autodoc_typehints = "none"
 # the template of classes lists their methods
 numpydoc_show_class_members = False
 
+html_math_renderer = "mathml"
+# links into other projects need their inventories; a build without a network goes
+# without them, and a missing target is then plain text
+ONLINE = "READTHEDOCS" in os.environ or "GITHUB_ACTIONS" in os.environ
+INVENTORIES = {
+    "dask": "https://docs.dask.org/en/stable/",
+    "numpy": "https://numpy.org/doc/stable/",
+    "python": "https://docs.python.org/3/",
+    "scipy": "https://docs.scipy.org/doc/scipy/",
+    "skorch": "https://skorch.readthedocs.io/en/stable/",
+    "sklearn": "https://scikit-learn.org/stable/",
+    "torch": "https://docs.pytorch.org/docs/stable/",
+}
+intersphinx_mapping = {name: (url, None) for name, url in INVENTORIES.items() if ONLINE}
+
+# the button copies the code, without its prompts and its output
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
 sphinx_gallery_conf = {
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skinvariant",),
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": "/plot_",
@@ -50,6 +81,7 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"skinvariant {version}"
+html_favicon = "_static/favicon.svg"
 html_show_sourcelink = False
 html_theme_options = {
     "header_links_before_dropdown": 6,
@@ -60,13 +92,14 @@ html_theme_options = {
 }
 toc_object_entries_show_parents = "hide"
 # pages that stand alone have no section to navigate in
-ALONE = ("index", "results", "conventions", "non_goals", "changes", "contributing")
+ALONE = ("index", "conventions", "non_goals", "changes", "contributing")
 html_sidebars = {page: [] for page in (*ALONE, "releasing", "citing")}
 
 
 def note_sources(env):
-    """Say what tables and pictures are made of, besides the page."""
-    sources = [Path(drawings.__file__), *(HERE / "results").glob("*.json")]
+    """Declare what tables and pictures are made of, besides the page."""
+    sources = [Path(drawings.__file__), *PAPER.glob("*.py")]
+    sources += (HERE / "results").glob("*.json")
     for path in [*sources, *Path(skinvariant.__path__[0]).glob("*.py")]:
         env.note_dependency(path)
 
@@ -140,7 +173,7 @@ class AlternativesTable(GeneratedTable):
     """Stitching and what one might do instead, from the records of the results."""
 
     def rows(self):
-        tables, records = drawings.records()
+        records = drawings.records()
         yield (
             "data",
             "plain head, own",
@@ -153,6 +186,17 @@ class AlternativesTable(GeneratedTable):
         for data, title in tables.TITLES.items():
             if records.rows(f"voting_{data}"):
                 yield title, *drawings.alternatives(data)
+
+
+class ResultsTable(SphinxDirective):
+    """A table of the results that `report` writes from the records."""
+
+    required_arguments = 1
+
+    def run(self):
+        note_sources(self.env)
+        lines = getattr(report, self.arguments[0])(drawings.records())
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 class Picture(SphinxDirective):
@@ -181,6 +225,25 @@ class Picture(SphinxDirective):
         return [picture]
 
 
+def write_results(app):
+    """Write the pages of the results, one for each data set and some for all."""
+    report.write(drawings.records(), HERE / "generated" / "results")
+
+
+def describe(app, pagename, templatename, context, doctree):
+    """Give each page a description: its first sentences, for search engines."""
+    paragraphs = doctree.findall(nodes.paragraph) if doctree else ()
+    text = next((p.astext() for p in paragraphs if _is_prose(p)), project)
+    text = html.escape(textwrap.shorten(text, 160, placeholder=" ..."))
+    meta = f'<meta name="description" content="{text}">'
+    context["metatags"] = context.get("metatags", "") + meta
+
+
+def _is_prose(paragraph):
+    parents = (nodes.section, addnodes.desc_content)
+    return isinstance(paragraph.parent, parents) and len(paragraph.astext()) > 40
+
+
 def _yes(value, *, bold=False):
     text = "yes" if value else "no"
     return f"**{text}**" if bold else text
@@ -193,9 +256,12 @@ def _invariances(metric, **around):
 
 
 def setup(app):
+    app.connect("builder-inited", write_results)
+    app.connect("html-page-context", describe)
     app.add_directive("alternatives-table", AlternativesTable)
     app.add_directive("measures-table", MeasuresTable)
     app.add_directive("metrics-table", MetricsTable)
     app.add_directive("invariances-table", InvariancesTable)
     app.add_directive("picture", Picture)
+    app.add_directive("results-table", ResultsTable)
     return {"parallel_read_safe": True}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import tables  # in examples/paper, where the records are read
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from sklearn.datasets import make_blobs
@@ -330,9 +331,10 @@ def kept_metrics(page):
 
 def diagnosed(page):
     """Draw what the diagnosis of the page found."""
-    figure = Figure(figsize=(6.4, 6), layout="constrained")
+    figure = Figure(figsize=(4.8, 8), layout="constrained")
     display = DiagnosisDisplay.from_diagnosis(page["diagnosis"])
-    return display.plot(figure.subplots(2)).figure_
+    with mpl.rc_context({"font.size": 16}):  # for phones; the labels are "xx-small"
+        return display.plot(figure.subplots(2), n_choices=9).figure_
 
 
 def every_head(page):
@@ -383,16 +385,15 @@ def own_and_stitched(page):
 # --- from the records of the results -------------------------------------------
 
 
+@functools.cache
 def records():
-    """Return the module that reads the records, and the records."""
-    import tables
-
-    return tables, tables.Records(ROOT / "docs" / "results")
+    """Read the records of the results."""
+    return tables.Records(ROOT / "docs" / "results")
 
 
 def alternatives(data):
     """Write the accuracies of a data set, of the voting model and its rivals."""
-    tables, found = records()
+    found = records()
     methods = tables.classified(found, data, record="voting")
     translation = tables.best_of(methods, TRANSLATIONS)
     mean = {name: values.mean(axis=0) for name, values in methods.items()}
@@ -408,7 +409,7 @@ def alternatives(data):
 
 def ahead(page):
     """How far the voting model is ahead of what one might do instead, by data set."""
-    tables, found = records()
+    found = records()
     names = [data for data in tables.TITLES if found.rows(f"voting_{data}")]
     figure, ax = canvas(0.45 * len(names) + 1.4)
     ax.axvline(0, color=ink(), lw=1)
@@ -434,7 +435,7 @@ def ahead(page):
 
 def by_number(page):
     """Draw accuracy against the number of anchors, of three methods."""
-    tables, found = records()
+    found = records()
     datas = ("trec", "cora")
     figure, axes = canvas(3.3, ncols=len(datas), sharey=True)
     lines = {tables.VOTE: BLUE, "kernel": CLASSES[1], "few labels": GREY}

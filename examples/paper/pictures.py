@@ -1,5 +1,6 @@
-"""The pictures of the page "Results", drawn from the records by ``report.py``."""
+"""The pictures of the pages "Results", drawn from the records by ``report.py``."""
 
+import io
 from collections import defaultdict
 
 import matplotlib as mpl
@@ -155,4 +156,7 @@ def draw(records, folder):
     ):
         if records.rows(name):
             figure = picture(records)
-            figure.savefig(folder / f"{picture.__name__}.png", dpi=110)
+            file, path = io.BytesIO(), folder / f"{picture.__name__}.png"
+            figure.savefig(file, dpi=110)
+            if not path.exists() or path.read_bytes() != file.getvalue():
+                path.write_bytes(file.getvalue())

@@ -1,41 +1,48 @@
-"""Make the page "Results" of the records: ``python examples/paper/report.py``.
+"""Make the tables of the pages "Results": ``python examples/paper/report.py``.
 
-Reads ``docs/results/*.json`` and writes ``docs/results.rst`` and the pictures beside
-the records.  Every number on the page is computed here from a record; ``--check`` tells
-whether the page is that of the records, and writes nothing.
+Reads ``docs/results/*.json`` and writes one page for each data set, and pages about
+methods, anchors, transformations and aims, with their pictures, into
+``docs/generated/results``.  The build of the documentation does the same, and puts the
+aims that were not reached and the ledger on the page "Results".  Every number is
+computed here from a record; none is typed by hand.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import ledger
 import pictures
 import tables
-from tables import (
-    TITLES,
-    said,
-    table,
-    title,
-)
+from tables import TITLES, table, title
 
 # --- aims ---------------------------------------------------------------------------
 
 
+MET, NOT_MET = "met", "**not met**"
+
+
 def met(fine):
-    """Say whether."""
-    return "met" if fine else "**not met**"
+    """Write whether an aim is met."""
+    return MET if fine else NOT_MET
 
 
 def aims(records):
-    """Write what was to be shown, and whether it was."""
+    """Return every aim with what was measured and whether it is met."""
     rows = []
     for data in TITLES:
         rows += voting_aims(records, data)
-    for data in ("mnist", "fashion_mnist", "cifar10"):
+    for data in RECONSTRUCTED:
         rows += reconstruction_aims(records, data)
-    rows += time_aims(records)
-    return title("Aims") + table(["aim", "seen", ""], rows) + said(LIMITS)
+    return rows + time_aims(records)
+
+
+def missed(records):
+    """Write the table of the aims that are not met."""
+    rows = aims(records)
+    fine, missing = (sum(row[2] == each for row in rows) for each in (MET, NOT_MET))
+    lines = [f"Of the aims of these experiments {fine} are met, and {missing} are not:"]
+    short = [[aim, measured] for aim, measured, verdict in rows if verdict == NOT_MET]
+    return [*lines, "", *table(["aim", "measured"], short)]
 
 
 def voting_aims(records, data):
@@ -71,9 +78,9 @@ def time_aims(records):
     fewer = sum("--seeds" in record["command"] for record in records.all.values())
     missing = sum(not records.rows(name) for name in RECORDS)
     shown = [met(minutes <= 20), met(total <= 7200)]
-    if fewer or missing:  # what took long enough already is not met all the same
-        doubt = f"not shown: {fewer} have fewer seeds, {missing} are missing"
-        shown = [doubt if verdict == met(True) else verdict for verdict in shown]
+    if fewer or missing:  # an aim that is missed already stays so
+        reason = f"not shown: {fewer} have fewer seeds, {missing} are missing"
+        shown = [reason if verdict == MET else verdict for verdict in shown]
     return [
         [
             "each command within 20 minutes, on two cores",
@@ -112,21 +119,18 @@ def reconstruction_aims(records, data):
     return found
 
 
+# --- ledger -------------------------------------------------------------------------
+
+
 def commands(records):
     """Write the ledger: every command, its time, and what it ran with."""
-    lines = title("Ledger")
-    lines += said(
-        """
-        Commands, and the seconds each took on two cores that others may have used, too:
-        """
-    )
     rows = [
         [f"``{record['command']}``", f"{record['seconds']:.0f}", f"``{name}.json``"]
         for name, record in records.all.items()
     ]
     total = sum(record["seconds"] for record in records.all.values())
-    rows.append(["all of it", f"{total:.0f}", ""])
-    lines += table(["command", "seconds", "record"], rows)
+    rows.append(["all of them", f"{total:.0f}", ""])
+    lines = table(["command", "seconds", "record"], rows)
     versions = {
         f"{package} {version}"
         for record in records.all.values()
@@ -134,101 +138,98 @@ def commands(records):
     }
     pythons = {f"Python {record['python']}" for record in records.all.values()}
     lines += [f"{', '.join(sorted(pythons) + sorted(versions))}.", ""]
+    missing = sorted({f"``{name}``" for name in RECORDS if not records.rows(name)})
+    if missing:
+        lines += [f"Without a record so far: {', '.join(missing)}.", ""]
     return lines
 
 
-LIMITS = """\
-Where an aim is not met, what limits it.  Networks that were trained on one task, with
-several times more anchors than their spaces have axes, differ by a map that is nearly
-linear: a kernel translation under a head on the standardised space loses next to
-nothing.
-The voting model contains such a map, so it can be level with it, but hardly ahead, and
-members that are worse draw it down a little; the rivals' penalty was chosen on the test
-rows, its own was not.  In reconstruction the noise that relative decoders are trained
-under was first chosen by looking at test images of MNIST; of half of it, one and a half
-times and twice as much, none has a lower stitched error on training images of MNIST and
-Fashion-MNIST that were held back.  Ridge and kernel translations draw better there than
-any relative decoder, whose own error is higher to begin with.  The commands that took
-longest ran while other work had its share of the two cores.
-"""
+# --- pages --------------------------------------------------------------------------
 
-TAKEAWAYS = """\
-1. Train an `InvariantVotingClassifier` and swap the encoder by `stitch`: you need not
-   know which metric transfers, and its own accuracy is that of a plain head.
-2. With few anchors it is ahead of every translation; with several
-   hundred, and two networks of one task, a kernel translation is level with it.
-3. The best single metric depends on the task: euclidean distances on text, coordinates
-   in the anchors' frame (``change_of_basis``) on most images.  Chebyshev alone is worse
-   nearly everywhere, and so is a concatenation of all metrics.
-"""
-
-INTRODUCTION = """\
-.. This page is made by examples/paper/report.py: change that, not this.
-
-=======
-Results
-=======
-
-What the papers measured, on data and encoders that we could have: which invariance
-relates two spaces, and what happens to a head when the encoder under it is replaced.
-Each number comes from a record that a command of the ledger below has written; the
-commands are in ``examples/paper`` and want ``SKINVARIANT_DATA``, the folder of data.
-
-Text: TREC questions under MiniLM, the Universal Sentence Encoder, MPNet and GloVe.
-Vision: CIFAR-10 under four ResNets, which were trained on it, and EfficientNet-Lite0,
-which was not; MNIST and Fashion-MNIST under dense and convolutional networks that are
-trained from scratch in each run.  Graph: Cora under four GCNs.
-"""
-
-
-#: What is written of which records, in this order.
-SECTIONS = {
-    "classification_trec": (tables.classification, tables.ranking, tables.ablation),
-    "subspace_selection": (tables.subspace,),
-    "which_invariance": (tables.agreement,),
-    "reconstruction_mnist": (tables.reconstruction,),
-    "anchor_sets_number": (tables.number_of_anchors,),
-    "anchor_sets_strategy": (tables.strategies,),
-    "anchor_sets_elsewhere": (tables.anchors_from_elsewhere,),
-    "transformations": (tables.transformations,),
-    "metric_subsets": (tables.subsets,),
-}
+RECONSTRUCTED = ("mnist", "fashion_mnist", "cifar10")
 VOTED = tuple(data for data in TITLES if data != "trec_fine")
 RECORDS = (
     *(f"voting_{data}" for data in VOTED),
     *(f"classification_{data}" for data in TITLES),
-    *(f"reconstruction_{data}" for data in ("mnist", "fashion_mnist", "cifar10")),
-    *list(SECTIONS)[1:],
+    *(f"reconstruction_{data}" for data in RECONSTRUCTED),
+    *("subspace_selection", "which_invariance", "transformations", "metric_subsets"),
+    *(f"anchor_sets_{part}" for part in ("number", "strategy", "elsewhere")),
 )
+#: The sections of the page of each data set.
+OF_ONE = (
+    tables.voting,
+    tables.classification,
+    tables.agreement,
+    tables.reconstruction,
+    tables.number_of_anchors,
+)
+#: The pages about all data sets: title, and sections by the record they need.
+OF_ALL = {
+    "methods": (
+        "Methods and metrics",
+        {
+            "classification_trec": (tables.ranking, tables.ablation),
+            "which_invariance": (tables.best_agreement,),
+            "metric_subsets": (tables.subsets,),
+            "subspace_selection": (tables.subspace,),
+        },
+    ),
+    "anchors": (
+        "Number and choice of anchors",
+        {
+            "voting_cora": (tables.voting_curves,),
+            "anchor_sets_number": (tables.number_curves,),
+            "anchor_sets_strategy": (tables.strategies,),
+            "anchor_sets_elsewhere": (tables.anchors_from_elsewhere,),
+        },
+    ),
+    "transformations": (
+        "Known transformations",
+        {"transformations": (tables.transformations,)},
+    ),
+}
 
 
-def page(records):
-    """Write the page."""
-    lines = [*INTRODUCTION.splitlines(), "", *title("In three lines"), *said(TAKEAWAYS)]
-    lines += [*aims(records), *commands(records)]
-    missing = sorted({f"``{name}``" for name in RECORDS if not records.rows(name)})
-    if missing:
-        lines += [f"Without a record as yet: {', '.join(missing)}.", ""]
-    if any(records.rows(f"voting_{data}") for data in VOTED):
-        lines += tables.recommended(records)
-    for name, sections in SECTIONS.items():
-        if records.rows(name):
-            lines += [line for section in sections for line in section(records)]
-    return "\n".join(lines).rstrip() + "\n"
+def pages(records):
+    """Write every page that the records make, by name."""
+    written = {}
+    for data, name in TITLES.items():
+        lines = [line for section in OF_ONE for line in section(records, data)]
+        if lines:
+            written[data] = title(f"Results: {name}") + lines
+    for page, (name, sections) in OF_ALL.items():
+        lines = [
+            line
+            for record, writers in sections.items()
+            if records.rows(record)
+            for write in writers
+            for line in write(records)
+        ]
+        if lines:
+            written[page] = title(f"Results: {name}") + lines
+    written["aims"] = title("Results: Aims")
+    written["aims"] += table(["aim", "measured", ""], aims(records))
+    return {name: "\n".join(lines).rstrip() + "\n" for name, lines in written.items()}
+
+
+def write(records, folder):
+    """Write the pages and their pictures into a folder, only those that changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages(records).items():
+        path = folder / f"{name}.rst"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    pictures.draw(records, folder)
 
 
 def main():
-    """Write the page and its pictures, or check the page."""
+    """Write the pages from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing")
     parser.add_argument("--results", type=Path, default=ledger.RESULTS)
+    parser.add_argument("--out", type=Path, help="folder (docs/generated/results)")
     args = parser.parse_args()
-    records, path = tables.Records(args.results), args.results.parent / "results.rst"
-    text = page(records)
-    if args.check:
-        sys.exit(None if path.read_text() == text else f"{path} is not of its records")
-    path.write_text(text, encoding="utf-8")
-    pictures.draw(records, args.results)
+    folder = args.out or args.results.parent / "generated" / "results"
+    write(tables.Records(args.results), folder)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The tables of the page "Results", made of the records by ``report.py``."""
+"""The tables of the pages "Results", made of the records by ``report.py``."""
 
 import json
 import textwrap
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 import ledger
@@ -28,7 +29,7 @@ METRICS = tuple(ledger.SINGLE)
 AGGREGATIONS = ("concat", "sum", "mean", "weighted", "mlp_sum", "attention")
 TRANSLATORS = ("orthogonal", "linear", "ridge", "affine", "kernel")
 VOTE, LABELLED = "voting", "voting, labels"
-WEAK = "glove50"  # its pairs are told apart: the encoder itself is weak
+WEAK = "glove50"  # a weak encoder: the index is also computed without its pairs
 
 
 class Records:
@@ -57,7 +58,7 @@ def table(header, rows):
     return [*lines, ""]
 
 
-def said(text):
+def paragraph(text):
     """Write a paragraph."""
     return [*textwrap.dedent(text).strip().splitlines(), ""]
 
@@ -80,9 +81,9 @@ def number(value, digits=3):
     return DASH if value is None or np.isnan(value) else f"{value:.{digits}f}"
 
 
-def picture(name, text):
-    """Show a picture of the folder of results."""
-    return [f".. image:: results/{name}.png", f"   :alt: {text}", ""]
+def picture(name, text, folder="generated/results"):
+    """Show a picture: one that ``pictures.py`` draws, or one of an experiment."""
+    return [f".. image:: /{folder}/{name}.png", f"   :alt: {text}", ""]
 
 
 # --- classification -----------------------------------------------------------------
@@ -111,8 +112,8 @@ def best_rows(records, data, n_anchors=300, without=None, record="classification
     found = defaultdict(lambda: defaultdict(list))
     for row in rows[1:]:
         if row.get("n_anchors", n_anchors) == n_anchors:
-            told = {**row, "summary": summary(row["scores"], kept)}
-            found[row["method"]][row["C"]].append(told)
+            summarised = {**row, "summary": summary(row["scores"], kept)}
+            found[row["method"]][row["C"]].append(summarised)
 
     def stitched(drawn):  # own, where nothing can be stitched
         means = np.mean([row["summary"] for row in drawn], axis=0)
@@ -167,62 +168,80 @@ def lead(methods, names, method=VOTE):
     return f"**{text}**" if mean < -error else text
 
 
-def recommended(records):
-    """Write the table of the voting model and its rivals."""
-    lines = title("The recommended model")
-    lines += said(
+def voting(records, data):
+    """Write the tables of the voting model and its rivals, for one data set."""
+    drawn = list(voted(records, data))
+    if not drawn:
+        return []
+    lines = title("The voting model", "-")
+    lines += paragraph(
         """
-        `InvariantVotingClassifier` with its defaults, beside what one might do
+        `InvariantVotingClassifier` with its defaults, compared with what one might do
         instead with the same anchors.  *Own* is the mean accuracy of its heads under
-        their own encoders, *plain* that of a logistic regression on the
-        standardised space; all other columns are accuracies after the swap: means
-        over all heads under all other encoders, *worst* the lowest of these in
-        each draw.  Every rival has the penalty of its head that is best on the
-        test rows, an oracle's choice in its favour.  The last two columns are the
-        lead over the best rival that knows no labels, and with labels over the
-        best of all, with standard errors over draws; bold where it is behind by
-        more than one.
+        their own encoders, and *plain* that of a logistic regression on the
+        standardised space.  All other columns are accuracies after the swap, means
+        over all heads under all other encoders; *worst* is the lowest of these in
+        each draw of anchors.  Every rival has the penalty of its head that is best on
+        the test rows, a choice in its favour that nobody could make in practice.
         """
     )
-    lines += picture("voting", "Stitched accuracy against the number of anchors")
-    header = ["data", "anchors", "own", "plain", "stitched", "worst"]
-    header += ["with labels, worst", *RIVALS, "lead", "lead with labels"]
-    cells = []
-    for data, name in TITLES.items():
-        for n_anchors, methods in voted(records, data):
-            means = {method: v.mean(axis=0) for method, v in methods.items()}
-            line = [name, n_anchors, number(means[VOTE][0])]
-            line += [number(means["plain"][0]), number(means[VOTE][1])]
-            line += [number(means[VOTE][2])]
-            line += [f"{means[LABELLED][1]:.3f}, {means[LABELLED][2]:.3f}"]
-            for names in RIVALS.values():
-                names = [x for x in names if x in methods]
-                found = means[best_of(methods, names)][1] if names else np.nan
-                line.append(number(found))
-            every = [x for names in RIVALS.values() for x in names]
-            blind = [x for x in every if x != "few labels"]
-            line += [lead(methods, blind), lead(methods, every, LABELLED)]
-            cells.append(line)
+    header = ["anchors", "own", "plain", "stitched", "worst"]
+    header += ["with labels, worst", *RIVALS]
+    cells, leads = [], []
+    for n_anchors, methods in drawn:
+        means = {method: v.mean(axis=0) for method, v in methods.items()}
+        line = [n_anchors, number(means[VOTE][0])]
+        line += [number(means["plain"][0]), number(means[VOTE][1])]
+        line += [number(means[VOTE][2])]
+        line += [f"{means[LABELLED][1]:.3f}, {means[LABELLED][2]:.3f}"]
+        for names in RIVALS.values():
+            names = [x for x in names if x in methods]
+            found = means[best_of(methods, names)][1] if names else np.nan
+            line.append(number(found))
+        cells.append(line)
+        every = [x for names in RIVALS.values() for x in names]
+        blind = [x for x in every if x != "few labels"]
+        leads.append(
+            [
+                n_anchors,
+                lead(methods, blind),
+                lead(methods, every, LABELLED),
+                number(methods["pooled translations"][:, 1].mean()),
+                lead(methods, TRANSLATORS, "pooled translations"),
+            ]
+        )
     lines += table(header, cells)
-    lines += said(
+    lines += paragraph(
         """
-        A head that was never meant to be stitched, by
-        ``stitch(head, new_rows, old_anchors=old_rows)``, beside the best single
-        translation behind the same head; each at its best penalty.
+        The lead of the voting model over the best rival that uses no labels, and with
+        the anchors' labels over the best of all, each with its standard error over
+        draws of anchors; bold where the voting model is behind by more than one.  The
+        last two columns are about a head that was trained without this package:
+        ``stitch(head, new_rows, old_anchors=old_rows)``, and its lead over the best
+        single translation in front of the same head, each at its best penalty.
         """
     )
-    cells = []
-    for data, name in TITLES.items():
-        for n_anchors, methods in voted(records, data):
-            found = methods["pooled translations"][:, 1].mean()
-            single = lead(
-                methods, ("ridge", "kernel", "orthogonal"), "pooled translations"
-            )
-            cells.append([name, n_anchors, number(found), single])
-    return lines + table(["data", "anchors", "stitched", "lead"], cells)
+    header = ["anchors", "lead", "lead with labels", "plain head", "its lead"]
+    return lines + table(header, leads)
+
+
+def voting_curves(records):
+    """Show the curves of the voting model and its rivals, by the number of anchors."""
+    lines = title("The voting model by the number of anchors", "-")
+    text = "Curves of stitched accuracy against the number of anchors, by data set"
+    return lines + picture("voting", text)
 
 
 # --- classification, the papers' methods --------------------------------------------
+
+CLASSIFICATION = """\
+A head is trained on one encoder's training rows, 5,500 at most, and tested on every
+encoder's test rows.  This gives a matrix of accuracies: *own* is the mean of its
+diagonal, *stitched* the mean of the rest, *worst* its smallest cell, and *index* the
+mean of stitched / own.  Means and standard deviations are over draws of anchors, which
+are random training rows.  The penalty of the heads is chosen on the test rows for each
+method, in its favour; learned aggregations have their defaults.
+"""
 
 
 def matrix_of(records, data, method, n_anchors=300):
@@ -265,44 +284,32 @@ def classification_table(records, data, n_anchors=300):
     return table(header, lines)
 
 
-def classification(records):
-    """Write the tables of zero-shot classification."""
-    lines = title("Zero-shot stitching: classification")
-    lines += said(
-        """
-        A head is trained on one encoder's training rows, 5,500 at most, and tested
-        on every encoder's test rows: *own* is the mean of the diagonal of that matrix,
-        *stitched* that of the rest, *worst* its smallest cell; *index* is the
-        mean of stitched / own. Means and standard deviations over draws of
-        anchors, which are random training rows.  Each method has the strength of
-        its heads chosen on the test rows, in its favour; learned aggregations have
-        their defaults.
-        """
-    )
-    lines += picture("metrics", "Stitched accuracy of each metric, by data set")
-    for data, name in TITLES.items():
-        if not records.rows(f"classification_{data}"):
-            continue
-        counts = {r.get("n_anchors") for r in records.rows(f"classification_{data}")}
-        for n_anchors in sorted(counts - {None}):
-            lines += title(f"{name}, {n_anchors} anchors", "-")
-            lines += classification_table(records, data, n_anchors)
-            best = best_of(classified(records, data, n_anchors), METRICS)
-            lines += [f"Every head under every encoder, {best}:", ""]
-            lines += matrix_of(records, data, best, n_anchors)
+def classification(records, data):
+    """Write the tables of zero-shot classification, for one data set."""
+    counts = {row.get("n_anchors") for row in records.rows(f"classification_{data}")}
+    if not counts:
+        return []
+    lines = title("Every method", "-") + paragraph(CLASSIFICATION)
+    for n_anchors in sorted(counts - {None}):
+        lines += title(f"{n_anchors} anchors", "~")
+        lines += classification_table(records, data, n_anchors)
+        best = best_of(classified(records, data, n_anchors), METRICS)
+        lines += [f"Every head under every encoder, {best}:", ""]
+        lines += matrix_of(records, data, best, n_anchors)
     return lines
 
 
 def ranking(records):
     """Write the ranks of the metrics by modality."""
-    lines = title("Which metric is best depends on the task, or does it?")
-    lines += said(
+    lines = title("Which metric is best", "-")
+    lines += paragraph(
         """
         Stitched accuracy and its standard deviation over draws, 300 anchors, and
         how often each metric is the best one of the five in a pair of encoders
         and a draw.
         """
     )
+    lines += picture("metrics", "Stitched accuracy of each metric, by data set")
     rows = []
     for modality, names in MODALITIES.items():
         for data in names:
@@ -329,11 +336,12 @@ def winners(records, data):
 
 def ablation(records):
     """Write the table of aggregations."""
-    lines = title("Aggregations")
-    lines += said(
+    lines = title("Aggregations", "-")
+    lines += paragraph(
         """
-        Stitched accuracy with 300 anchors.  concat, sum and mean stand before a
-        logistic regression, the others are learned with their head.
+        Stitched accuracy with 300 anchors.  A logistic regression is trained on the
+        output of concat, sum and mean; the others are learned together with their
+        head.
         """
     )
     names = [d for d in TITLES if records.rows(f"classification_{d}")]
@@ -347,40 +355,67 @@ def ablation(records):
 # --- which invariance ---------------------------------------------------------------
 
 
-def agreement(records):
-    """Write how alike spaces are, seen through each metric, and which is best."""
-    rows = records.rows("which_invariance")
-    lines = title("Which invariance relates two spaces?")
-    lines += said(
+SCORES = ("cka", "pearson", "mrr")
+
+
+def agreements(records, data):
+    """Read the measures of each method, arrays of draws by pairs of encoders."""
+    rows = [r for r in records.rows("which_invariance") if r["data"] == data]
+    methods = ("absolute", *METRICS, "product") if rows else ()
+    return {
+        (method, score): np.array(
+            [row[score] for row in rows if row.get("method") == method], dtype=float
+        )
+        for method, score in product(methods, SCORES)
+    }
+
+
+def agreement(records, data):
+    """Write how similar the relative spaces of two encoders are, for one data set."""
+    found = agreements(records, data)
+    if not found:
+        return []
+    lines = title("Similarity of the spaces", "-")
+    lines += paragraph(
         """
-        Agreement of the test rows of two encoders, mean and standard deviation
-        over all pairs of encoders and draws of 300 anchors.  Pearson and MRR
-        compare columns, so spaces as they are must have one width.  *Best in*
-        counts the pairs of encoders in which a metric has the highest mean over
-        draws, by CKA and MRR.
+        Similarity of the test rows of two encoders, mean and standard deviation over
+        all pairs of encoders and draws of 300 anchors: the centred kernel alignment
+        (CKA), the mean correlation of corresponding rows (Pearson) and the mean
+        reciprocal rank of the corresponding row (MRR).  Pearson and MRR compare
+        columns, so absolute spaces need equal widths for them.
         """
     )
-    cells, wins, n_pairs = [], defaultdict(lambda: defaultdict(int)), 0
-    for data in dict.fromkeys(row["data"] for row in rows):
-        of = [r for r in rows if r["data"] == data and "method" in r]
-        means = {}
-        for method in ("absolute", *METRICS, "product"):
-            drawn = [r for r in of if r["method"] == method]
-            line = [TITLES.get(data, data), method]
-            for score in ("cka", "pearson", "mrr"):
-                values = np.array([r[score] for r in drawn], dtype=float)
-                means[method, score] = values.mean(axis=0)
-                told = values[np.isfinite(values)]
-                line.append(spread(told) if told.size else DASH)
-            cells.append(line)
-        n_pairs += len(means["cosine", "cka"])
-        for score in ("cka", "mrr"):
+    cells = []
+    for method in dict.fromkeys(method for method, _ in found):
+        line = [method]
+        for score in SCORES:
+            values = found[method, score]
+            finite = values[np.isfinite(values)]
+            line.append(spread(finite) if finite.size else DASH)
+        cells.append(line)
+    return lines + table(["relative space", "CKA", "Pearson", "MRR"], cells)
+
+
+def best_agreement(records):
+    """Write how often the relative spaces of each metric are the most similar ones."""
+    lines = title("Which invariance relates two spaces", "-")
+    lines += paragraph(
+        """
+        The number of pairs of encoders in which each metric has the most similar
+        relative spaces (highest mean over draws), by CKA and by MRR.
+        """
+    )
+    wins, n_pairs = defaultdict(lambda: defaultdict(int)), 0
+    for data in TITLES:
+        found = agreements(records, data)
+        means = {key: values.mean(axis=0) for key, values in found.items()}
+        n_pairs += len(means.get(("cosine", "cka"), ()))
+        for score in ("cka", "mrr") if means else ():
             best = np.argmax([means[metric, score] for metric in METRICS], axis=0)
             for i in best:
                 wins[score][METRICS[i]] += 1
-    lines += table(["data", "seen through", "CKA", "Pearson", "MRR"], cells)
     lines += table(
-        ["best in", *METRICS, "pairs"],
+        ["most similar by", *METRICS, "pairs"],
         [[s, *(wins[s][m] for m in METRICS), n_pairs] for s in ("cka", "mrr")],
     )
     several = all(max(w.values()) < n_pairs for w in wins.values())
@@ -391,35 +426,34 @@ def agreement(records):
 # --- the others ---------------------------------------------------------------------
 
 
-def reconstruction(records):
-    """Write the tables and pictures of reconstruction."""
-    lines = title("Zero-shot stitching: reconstruction")
-    lines += said(
+def reconstruction(records, data):
+    """Write the tables and the picture of reconstruction, for one data set."""
+    name = f"reconstruction_{data}"
+    rows = [r for r in records.rows(name) if "mse" in r]
+    if not rows:
+        return []
+    lines = title("Reconstruction", "-")
+    lines += paragraph(
         """
-        A decoder is trained on one autoencoder's latent space, seen through each
-        method, and put behind every other encoder.  Mean squared error of test
-        images, mean and standard deviation over seeds; *ratio* is stitched / own.
+        A decoder is trained on the latent space of one autoencoder, in the relative
+        space of each method, and then used with every other encoder.  Mean squared
+        error of test images, mean and standard deviation over seeds; *ratio* is
+        stitched / own.
         """
     )
-    for data in ("mnist", "fashion_mnist", "cifar10"):
-        name = f"reconstruction_{data}"
-        rows = [r for r in records.rows(name) if "mse" in r]
-        if not rows:
-            continue
-        lines += title(TITLES[data], "-")
-        for training in dict.fromkeys(r["training"] for r in rows):
-            lines += [f"Training: {training.replace('_', ' ')}.", ""]
-            lines += table(
-                ["method", "own", "stitched", "worst", "ratio"],
-                [
-                    [method, *reconstructed(rows, training, method)[0]]
-                    for method in dict.fromkeys(
-                        r["method"] for r in rows if r["training"] == training
-                    )
-                ],
-            )
-        lines += picture(name, f"Images of {data}, reconstructed by stitched decoders")
-    return lines
+    for training in dict.fromkeys(r["training"] for r in rows):
+        lines += [f"Training: {training.replace('_', ' ')}.", ""]
+        lines += table(
+            ["method", "own", "stitched", "worst", "ratio"],
+            [
+                [method, *reconstructed(rows, training, method)[0]]
+                for method in dict.fromkeys(
+                    r["method"] for r in rows if r["training"] == training
+                )
+            ],
+        )
+    text = f"Images of {data}, reconstructed by stitched decoders"
+    return lines + picture(name, text, "results")
 
 
 def reconstructed(rows, training, method):
@@ -439,12 +473,12 @@ def reconstructed(rows, training, method):
 def subspace(records):
     """Write the table of subspace selection."""
     rows = records.rows("subspace_selection")
-    lines = title("Subspace selection")
-    lines += said(
+    lines = title("A few labels after the swap", "-")
+    lines += paragraph(
         """
-        The attention head, stitched, then trained on a few labelled rows of the
-        new encoder: the query, key and value weights alone, the head alone, or
-        all of it.
+        The attention head is stitched and then trained on a few labelled rows of the
+        new encoder: only its query, key and value weights (the papers' *subspace
+        selection*), only the head after these, or all of it.
         """
     )
     names = {
@@ -491,44 +525,49 @@ def grouped(rows, *keys):
     return found
 
 
-def number_of_anchors(records):
-    """Write the curves of accuracy against the number of anchors."""
-    lines = title("Anchors: how many?")
-    rows = records.rows("anchor_sets_number")
-    lines += said(
+def number_of_anchors(records, data):
+    """Write accuracy by the number of anchors, for one data set."""
+    found = grouped(records.rows("anchor_sets_number"), "data", "method", "n_anchors")
+    numbers = sorted({n for d, _, n in found if d == data})
+    if not numbers:
+        return []
+    lines = title("Number of anchors", "-")
+    lines += paragraph(
         """
-        Stitched accuracy; the bands are standard deviations.  All heads are trained
-        on 2,500 rows with C=0.3, but those on few labels with 0.01: a smaller one
-        would be better for single metrics on TREC.
+        Stitched accuracy.  All heads are trained on 2,500 rows with C=0.3, except
+        those on few labels, which have 0.01: a smaller one would be better for single
+        metrics on TREC.
         """
     )
-    lines += picture("anchor_sets_number", "Accuracy against the number of anchors")
-    found = grouped(rows, "data", "method", "n_anchors")
-    numbers = sorted({n for _, _, n in found})
-    for data in dict.fromkeys(d for d, _, _ in found):
-        methods = dict.fromkeys(m for d, m, _ in found if d == data)
-        lines += [f"{TITLES.get(data, data)}:", ""]
-        lines += table(
-            ["method", *numbers],
-            [
-                [
-                    method,
-                    *(
-                        spread(found[data, method, n])
-                        if (data, method, n) in found
-                        else DASH
-                        for n in numbers
-                    ),
-                ]
-                for method in methods
-            ],
-        )
-    return lines
+    cells = [
+        [
+            method,
+            *(
+                spread(found[data, method, n]) if (data, method, n) in found else DASH
+                for n in numbers
+            ),
+        ]
+        for method in dict.fromkeys(m for d, m, _ in found if d == data)
+    ]
+    return lines + table(["method", *numbers], cells)
+
+
+def number_curves(records):
+    """Show the curves of every method, by the number of anchors."""
+    lines = title("Every method by the number of anchors", "-")
+    lines += paragraph(
+        """
+        Stitched accuracy; the bands are standard deviations.  The pages of the data
+        sets have the numbers.
+        """
+    )
+    text = "Curves of accuracy against the number of anchors, for each method"
+    return lines + picture("anchor_sets_number", text)
 
 
 def strategies(records):
     """Write the table of ways to choose anchors."""
-    lines = title("Anchors: chosen how?")
+    lines = title("Ways to choose anchors", "-")
     found = grouped(
         records.rows("anchor_sets_strategy"), "data", "n_anchors", "strategy", "method"
     )
@@ -543,7 +582,7 @@ def strategies(records):
 
 def anchors_from_elsewhere(records):
     """Write the table of anchors that are rows of other data."""
-    lines = title("Anchors: from other data?")
+    lines = title("Anchors from other data", "-")
     found = grouped(records.rows("anchor_sets_elsewhere"), "data", "anchors", "method")
     methods = (*METRICS, "orthogonal", "ridge", "kernel")
     cells = [
@@ -556,11 +595,11 @@ def anchors_from_elsewhere(records):
 def transformations(records):
     """Write the table of controlled transformations."""
     rows = records.rows("transformations")
-    lines = title("Controlled transformations")
-    lines += said(
+    lines = paragraph(
         """
         The same encoder, followed by a known transformation of growing strength
-        from 0 (none) to 1; columns standardised on the anchors after each metric.
+        from 0 (none) to 1; after each metric the columns are standardised on the
+        anchors.
         """
     )
     lines += picture("transformations", "Accuracy against the strength")
@@ -589,8 +628,8 @@ def transformations(records):
 def subsets(records):
     """Write the table of sets of metrics."""
     found = grouped(records.rows("metric_subsets"), "data", "metrics", "method")
-    lines = title("Other sets of metrics")
-    lines += said(
+    lines = title("Other sets of metrics", "-")
+    lines += paragraph(
         """
         Stitched accuracy of each set: one head on the concatenation, and a plain
         vote of one head per metric.
@@ -606,10 +645,10 @@ def subsets(records):
     header = [f"{TITLES.get(d, d)}: {way}" for d in datas for way in ("concat", "vote")]
     lines += table(["metrics", *header], cells)
     for data in datas:
-        told = []
+        sentences = []
         for way in ("concat", "vote"):
             sets = {m: v for (d, m, w), v in found.items() if (d, w) == (data, way)}
             best = max(sets, key=lambda m: np.mean(sets[m]))
-            told.append(f"{best.replace('+', ', ')} ({way}, {spread(sets[best])})")
-        lines += [f"Best on {TITLES.get(data, data)}: {'; '.join(told)}.", ""]
+            sentences.append(f"{best.replace('+', ', ')} ({way}, {spread(sets[best])})")
+        lines += [f"Best on {TITLES.get(data, data)}: {'; '.join(sentences)}.", ""]
     return lines
