@@ -31,9 +31,11 @@ def pytest_xdist_setupnodes(config, specs):
 def values_of(item):
     """Return the value of each parameter of a test item, as something hashable."""
     values = dict(item.callspec.indices)
+    # parameters that vary together have one index: their values tell them apart
     for name, value in item.callspec.params.items():
-        # scikit-learn parametrizes with pairs of an estimator and a check
-        if isinstance(value, functools.partial):
+        if isinstance(value, str | int | float | None):
+            values[name] = value
+        elif isinstance(value, functools.partial):  # a check of scikit-learn's
             values[name] = value.func.__name__
         elif hasattr(value, "get_params"):
             values[name] = repr(value)

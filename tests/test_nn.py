@@ -63,6 +63,7 @@ def test_every_registered_metric_has_a_layer():
     assert set(_POST) == {"l2", "layer", "standardize"}
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("post", ALL_POST)
 @pytest.mark.parametrize("pre", ALL_PRE)
 @pytest.mark.parametrize("metric", METRICS)
@@ -99,6 +100,7 @@ def test_rows_without_a_direction(metric):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("post", ALL_POST)
 @pytest.mark.parametrize("pre", ALL_PRE)
 @pytest.mark.parametrize("metric", METRICS)
@@ -155,6 +157,7 @@ def test_a_layer_is_not_tied_to_the_anchors_it_was_given():
     assert torch.equal(layer(X), before)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("pre", ALL_PRE)
 @pytest.mark.parametrize("post", ALL_POST)
 @pytest.mark.parametrize("metric", METRICS)

@@ -329,6 +329,7 @@ def test_invariances_follow_the_new_anchors():
 # --- edges -----------------------------------------------------------------------
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("metric", METRIC_NAMES)
 @pytest.mark.parametrize("pre", [None, *sorted(PRE)])
 @pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
@@ -377,6 +378,7 @@ def degenerate(case):
     return X, [3] if case == "one anchor" else np.arange(10)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("metric", METRIC_NAMES)
 @pytest.mark.parametrize("pre", [None, *sorted(PRE)])
 @pytest.mark.parametrize("post", [None, *sorted(POST)])

@@ -70,6 +70,7 @@ def spaces():
     return X, np.tanh(X @ rng.standard_normal((60, 70)) / 8)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("post", [None, *POST])
 @pytest.mark.parametrize("pre", [None, *PRE])
 @pytest.mark.parametrize("metric", METRICS)
