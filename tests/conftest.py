@@ -30,8 +30,7 @@ def pytest_xdist_setupnodes(config, specs):
 
 def values_of(item):
     """Return the value of each parameter of a test item, as something hashable."""
-    values = dict(item.callspec.indices)
-    # parameters that vary together have one index: their values tell them apart
+    values = {}
     for name, value in item.callspec.params.items():
         if isinstance(value, str | int | float | None):
             values[name] = value
@@ -39,6 +38,8 @@ def values_of(item):
             values[name] = value.func.__name__
         elif hasattr(value, "get_params"):
             values[name] = repr(value)
+        else:
+            values[name] = id(value)
     return values.items()
 
 
