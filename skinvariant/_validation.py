@@ -1,4 +1,4 @@
-"""Checks and small array helpers shared by the modules of this package."""
+"""Checks and small array helpers that the modules of this package share."""
 
 from numbers import Integral
 
@@ -13,7 +13,7 @@ def namespace(X):
     Parameters
     ----------
     X : ndarray, sparse matrix or array API array
-        An array that has passed validation.
+        A validated array.
 
     Returns
     -------
@@ -23,7 +23,7 @@ def namespace(X):
     Raises
     ------
     ImportError
-        If the library of `X` has no namespace of its own (torch) and
+        If the library of `X` has no namespace of its own, as torch, and
         array-api-compat is not installed.
     """
     if isinstance(X, np.ndarray | np.generic) or issparse(X):
@@ -41,7 +41,7 @@ def namespace(X):
 
 
 def to_numpy(array):
-    """Return an array of any library as numpy or scipy.sparse has it, on the CPU.
+    """Return an array of any library as a NumPy or SciPy array, on the CPU.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def to_numpy(array):
 
 
 def astype(X, dtype):
-    """Return `X` in a dtype: itself where it has it, else a copy.
+    """Return `X` in a dtype: itself if it has it, otherwise a copy.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def as_float(X):
 
 
 def as_dtype(values, dtype):
-    """Return finite values in a dtype, or say that they left its range.
+    """Return values in a dtype, if all are finite in it.
 
     Parameters
     ----------
@@ -124,17 +124,18 @@ def as_dtype(values, dtype):
     xp = namespace(values)
     with np.errstate(over="ignore"):
         values = astype(values, dtype)
-    if not bool(xp.all(xp.isfinite(values))):
+    finite = xp.isfinite(values)
+    if not bool(xp.all(finite)):
         raise ValueError(
-            f"a relative value is not finite in {dtype}: rescale the space, whose "
-            "values are too large or too small for this metric and dtype, or look at a "
-            "metric, pre or post of your own"
+            f"a relative value is not finite in {dtype}: rescale the space, if its "
+            "values are too large or too small for this metric and dtype, or check a "
+            f"metric, pre or post of your own; got {float(values[~finite][0])}"
         )
     return values
 
 
 def canonical(X):
-    """Return a CSR copy without duplicate or unsorted entries; dense arrays as is.
+    """Return a CSR copy without duplicate or unsorted entries; a dense array itself.
 
     Parameters
     ----------
@@ -175,9 +176,10 @@ def take_rows(X, indices):
 
 
 def svd(matrix, **options):
-    """Return `numpy.linalg.svd`, by a slower way where LAPACK's usual one fails.
+    """Return `numpy.linalg.svd`, by a slower algorithm if LAPACK's usual one fails.
 
-    "gesdd" does not converge on a few matrices that are in no way odd; "gesvd" does.
+    On rare matrices "gesdd" does not converge, although nothing is wrong with them;
+    "gesvd" does.
 
     Parameters
     ----------
@@ -198,18 +200,18 @@ def svd(matrix, **options):
 
 
 def check_choice(name, value, choices, *, or_else=None):
-    """Return `choices[value]`, or say what `value` may be.
+    """Return `choices[value]`, if `value` is an option.
 
     Parameters
     ----------
     name : str
         The parameter's name.
     value : str
-        What the user gave.
+        The parameter's value.
     choices : mapping of str to object
         The options by name.
     or_else : str, default=None
-        What else the parameter takes, for the error message.
+        What the parameter may be instead, for the error message.
 
     Returns
     -------
@@ -221,7 +223,7 @@ def check_choice(name, value, choices, *, or_else=None):
     ValueError
         If `value` is not an option.
     TypeError
-        If `value` is not even a string.
+        If `value` is not a string.
     """
     wanted = f"{sorted(choices)}" + (f", or {or_else}" if or_else else "")
     message = f"{name} must be one of {wanted}; got {value!r}"
@@ -240,11 +242,11 @@ def check_number(name, value, kind, low, high=np.inf):
     name : str
         The parameter's name.
     value : object
-        What the user gave.
+        The parameter's value.
     kind : type
         `numbers.Integral` or `numbers.Real`.
     low, high : float
-        The bounds, both allowed.
+        The bounds, both included.
 
     Returns
     -------
@@ -254,7 +256,7 @@ def check_number(name, value, kind, low, high=np.inf):
     Raises
     ------
     TypeError
-        If it is no number of this kind (a bool is none).
+        If it is not a number of this kind; a bool is not one.
     ValueError
         If it is out of bounds or NaN.
     """
@@ -268,18 +270,18 @@ def check_number(name, value, kind, low, high=np.inf):
 
 
 def check_indices(indices, n_samples, *, source, expected=None):
-    """Return row indices as an integer array, or say what is wrong with them.
+    """Return row indices as an integer array, if they are valid.
 
     Parameters
     ----------
     indices : array-like of shape (n_anchors,)
         Row indices.
     n_samples : int
-        How many rows there are.
+        Number of rows.
     source : str
-        Where the indices come from, for the error message.
+        Name of the indices, for the error message.
     expected : int, default=None
-        How many there must be; None: any number but 0.
+        How many there must be; None: at least one.
 
     Returns
     -------
@@ -291,7 +293,7 @@ def check_indices(indices, n_samples, *, source, expected=None):
     TypeError
         If they are not integers.
     ValueError
-        If they are not 1-D, none, too many, out of range or repeated.
+        If they are not 1-D, empty, too many, out of range or repeated.
     """
     indices = np.asarray(indices)
     if indices.ndim != 1 or indices.size == 0:
@@ -315,6 +317,6 @@ def check_indices(indices, n_samples, *, source, expected=None):
     values, counts = np.unique(indices, return_counts=True)
     if (counts > 1).any():
         raise ValueError(
-            f"{source} must be distinct; repeated: {values[counts > 1][:5].tolist()}"
+            f"{source} must be distinct; got repeated {values[counts > 1][:5].tolist()}"
         )
     return indices.astype(np.intp)

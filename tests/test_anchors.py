@@ -319,7 +319,7 @@ def test_indices_are_taken_as_they_are(indices):
 
 
 NONSENSE = {
-    "repeated": ([0, 3, 3, 1], ValueError, r"distinct; repeated: \[3\]"),
+    "repeated": ([0, 3, 3, 1], ValueError, r"distinct; got repeated \[3\]"),
     "too large": ([0, 5, 1, 9], ValueError, r"n_samples - 1 = 4; got \[5, 9\]"),
     "negative": ([0, -1, 1, 2], ValueError, r"n_samples - 1 = 4; got \[-1\]"),
     "2-D": ([[0, 1], [2, 3]], ValueError, r"1-D.*; got shape \(2, 2\)"),

@@ -656,7 +656,7 @@ def test_pre_refuses_or_takes_sparse_rows():
         ({"post": object()}, TypeError, "post must be one of"),
         ({"anchors": "best"}, ValueError, "anchors must be one of.*got 'best'"),
         ({"anchors": [0, 60]}, ValueError, r"anchors must lie in.*got \[60\]"),
-        ({"anchors": [1, 1]}, ValueError, r"distinct; repeated: \[1\]"),
+        ({"anchors": [1, 1]}, ValueError, r"distinct; got repeated \[1\]"),
         ({"anchors": [0.5]}, TypeError, "integer row indices.*float64"),
         ({"anchors": None}, (TypeError, ValueError), "anchors must be"),
         ({"n_anchors": 0}, ValueError, "n_anchors must be.*got 0"),

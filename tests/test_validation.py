@@ -291,7 +291,7 @@ def test_check_indices_of_any_list(indices, n_samples):
 @pytest.mark.parametrize(
     ("indices", "error", "message"),
     [
-        ([0, 1, 0, 2, 2], ValueError, r"distinct; repeated: \[0, 2\]"),
+        ([0, 1, 0, 2, 2], ValueError, r"distinct; got repeated \[0, 2\]"),
         ([0, 5, 7], ValueError, r"n_samples - 1 = 4; got \[5, 7\]"),
         ([0, -1], ValueError, r"0 \.\. n_samples - 1 = 4; got \[-1\]"),
         ([[0, 1]], ValueError, r"1-D, non-empty .* got shape \(1, 2\)"),

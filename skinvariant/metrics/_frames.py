@@ -24,7 +24,7 @@ def whitening(anchors, shrinkage=0.0):
 
     ``(anchors - mean) @ matrix`` has the identity as its covariance on the span of
     the centred anchors.  Of all such matrices this is the symmetric one, the inverse
-    square root of the covariance, which turns the space least.
+    square root of the covariance, which changes the space least.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def whitening(anchors, shrinkage=0.0):
         How much of the covariance S is replaced by a multiple of the identity:
         ``(1 - shrinkage) * S + shrinkage * trace(S) / n_features * I``, as in
         `sklearn.covariance.shrunk_covariance`.  0: nothing, and directions in which
-        the anchors do not vary are dropped.  1: only the scale is taken out.
+        the anchors do not vary are dropped.  1: only the scale is removed.
 
     Returns
     -------

@@ -109,6 +109,11 @@ class Metric:
         ``inverse(values, anchors, alpha) -> rows``: rows that have these values, with
         a penalty of at least 0.  None: the metric cannot be inverted.
 
+    Attributes
+    ----------
+    family : object or None
+        For registered metrics: how they are computed together with others.
+
     Examples
     --------
     A similarity of your own, with its invariances:
