@@ -331,10 +331,11 @@ def kept_metrics(page):
 
 def diagnosed(page):
     """Draw what the diagnosis of the page found."""
-    figure = Figure(figsize=(4.8, 8), layout="constrained")
+    figure = Figure(figsize=(4.8, 9.6), layout="constrained")
+    axes = figure.subplots(2, height_ratios=(16, 10))
     display = DiagnosisDisplay.from_diagnosis(page["diagnosis"])
     with mpl.rc_context({"font.size": 16}):  # for phones; the labels are "xx-small"
-        return display.plot(figure.subplots(2), n_choices=9).figure_
+        return display.plot(axes, n_choices=9).figure_
 
 
 def every_head(page):

@@ -49,8 +49,8 @@ spaces = {
 #
 # The rivals use a linear head on the embeddings.  Two of them translate the new space
 # into the old one, by ridge regression and by kernel ridge regression, fitted on the
-# anchors.  "anchors" is a few-shot head: it is trained on the anchors in the new space,
-# and is the only one that needs their labels.  Draws are nested: the 10 anchors are
+# anchors.  A few-shot head is trained on the anchors in the new space, and is the only
+# one that needs their labels.  Draws are nested: the 10 anchors are
 # among the 30.
 
 head = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
@@ -69,7 +69,7 @@ AnchorCurveDisplay.from_report(report, methods).plot()
 plt.show()
 
 # %%
-# In numbers, beside one head on the product of four metrics, a relative space alone:
+# The same in numbers, with one head on the product of four metrics for comparison:
 
 product = make_pipeline(
     InvariantAggregator(), LogisticRegression(C=0.03, max_iter=1000)

@@ -3,15 +3,15 @@ Choose the invariance
 =====================
 
 The recommended model, ``InvariantVotingClassifier``, needs no choice of a metric.  A
-single head on a relative space does: which metric, which step before it and which after
-it?  Cross-validation trains and tests a head inside one space, where most choices do
-well, and says nothing about whether the head survives a new encoder.
+single head on a relative space does: a metric, and steps before and after it.
+Cross-validation trains and tests a head inside one space, where most choices do well,
+and does not show whether the head survives a new encoder.
 
 So the score to search by is the *stitched* one: train on the space of one encoder, test
 on other samples in the space of a second one.  Here one grid search computes both
-scores, first for encoders of handwritten digits, with the voting model beside the
-chosen ones.  Then we take spaces whose relation is known, and compare what each choice
-survives with what its ``invariances_`` promise.
+scores, first for encoders of handwritten digits, with the voting model for comparison.
+Then we use spaces whose relation is known, and compare what each choice survives with
+what its ``invariances_`` promise.
 """
 
 # %%
@@ -128,9 +128,9 @@ def describe(params):
 # ------------------
 #
 # The head is to be trained on the hidden layer of a network, and used on principal
-# components.  Two more encoders take no part in the choice.  Nor do the test images,
-# which no encoder was fitted on either.  (The networks have seen all the others with
-# their labels, so accuracies of the search are a little too high.)
+# components.  Two more encoders are not used in the choice, nor are the test images,
+# on which no encoder was fitted either.  (The networks were trained on all other
+# images with their labels, so the accuracies of the search are a little too high.)
 
 images, digits = load_digits(return_X_y=True)
 images = images / 16
@@ -157,8 +157,8 @@ spaces = {
 results = search(spaces["own"], {"PCA 24": spaces["PCA 24"]}, train, digits[train])
 
 # %%
-# Most own accuracies lie close together and say little about the stitched ones.  Among
-# the best by own accuracy are choices that lose much of it, or all, by the swap.
+# Most own accuracies lie close together and hardly predict the stitched ones.  Some of
+# the best choices by own accuracy lose much of it, or all, at the swap.
 
 own, stitched = results["mean_test_own"], results["mean_test_PCA 24"]
 for name, scores in {"own": own, "stitched": stitched}.items():
@@ -196,9 +196,9 @@ for title, model in candidates.items():
 
 # %%
 # The choice by stitched accuracy is made for one pair of encoders, and need not be the
-# best for a third.  Whitening, for one, takes many more anchors than the new space has
-# axes.  Where the next encoder is not known, choose by the worst of several, or use the
-# voting model, which weights its members by the anchors at each swap.
+# best for a third.  Whitening, for example, needs many more anchors than the new space
+# has axes.  If the next encoder is not known, choose by the worst of several, or use
+# the voting model, which weights its members by the anchors at each swap.
 #
 # What is promised, and what survives
 # -----------------------------------
@@ -247,8 +247,8 @@ for name, kept, gap in zip(others, promised.T, gaps.T, strict=True):
 assert gaps[promised].max() < 0.02  # a fold has 100 rows: rounding may flip one
 
 # %%
-# No promise is broken.  What is not promised may survive all the same: a promise is
-# about the values, and a head tolerates some change of them.
+# No promise is broken.  A stitched head may also keep its accuracy without a promise,
+# since promises are about the values, and a head tolerates some change of them.
 
 best = {"own": own.argmax(), "worst stitched / own": ratios.min(axis=1).argmax()}
 for title, i in best.items():

@@ -37,8 +37,8 @@ known = diagnose(related.X_a, related.X_b, n_anchors=100, random_state=0)
 print(known)
 
 # %%
-# Each bar in the upper part is a class of maps, and how much of the new space it
-# explains on rows that it was not fitted on.  The diagnosis names the simplest class
+# Each bar in the upper part shows how much of the new space a class of maps explains,
+# on rows that the map was not fitted on.  The diagnosis names the simplest class
 # that explains as much as any.  The lower part shows choices of metric, ``pre`` and
 # ``post``, the best first.
 
@@ -72,8 +72,8 @@ DiagnosisDisplay.from_diagnosis(diagnosis).plot()
 plt.show()
 
 # %%
-# The recommendation is an ``InvariantAggregator``, not fitted yet.  Beside a head on it
-# stands the voting model, which needs no diagnosis:
+# The recommendation is an ``InvariantAggregator`` that is not fitted yet.  A head on it
+# is compared with the voting model, which needs no diagnosis:
 
 print(diagnosis.recommended)
 product = diagnosis.recommended.set_params(random_state=0)

@@ -12,8 +12,8 @@ the labelled rows, by the number of these rows.
 """
 
 # %%
-# Two encoders that are not alike
-# -------------------------------
+# Two different encoders
+# ----------------------
 #
 # The head is trained on principal components of digits; the new encoder is a kernel
 # map of a part of each image.
@@ -59,9 +59,9 @@ print(f"own encoder          {head.score(old.transform(X_test), y_test):.3f}")
 print(f"swapped, no labels   {swapped.score(new_test, y_test):.3f}")
 
 # %%
-# ``fine_tune`` returns a new head, and takes learning rate and epochs from its
-# parameters: small steps here, to keep what was learned.  Three draws of labelled rows
-# for each number of them:
+# ``fine_tune`` returns a new head, and uses the learning rate and the epochs of its
+# parameters; small steps preserve what was learned.  Three draws of labelled rows are
+# used for each number of rows:
 
 counts = (20, 50, 100, 200, 500)
 parts = {"aggregation": "query, key, value", "head": "head alone", "all": "everything"}
@@ -85,8 +85,8 @@ for label, curve in curves.items():
     print(f"{label:22s}", *(f"{mean:6.3f}" for mean, _ in curve))
 
 # %%
-# What a label is worth
-# ---------------------
+# Accuracy by the number of labels
+# --------------------------------
 
 figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
 for place, (label, curve) in enumerate(curves.items()):

@@ -62,7 +62,7 @@ spaces = {
 # One head for each encoder, tested on all
 # ----------------------------------------
 #
-# ``stitch`` puts the anchors of the other encoder in place; nothing is trained again.
+# ``stitch`` replaces the anchors by those of the other encoder; nothing is trained.
 # The anchors are the same images for every encoder.
 
 
@@ -161,8 +161,8 @@ plt.show()
 
 # %%
 # Of the metrics, L∞ alone loses most at the swap and L2 alone least.  Cross-validation
-# on the old encoder would not have shown it: in its own space each metric does as well
-# as the next.  "mlp_sum" comes close to the best metric.  The voting model keeps most:
-# its members include a head behind translations, which the neural heads do not have.
+# on the old encoder would not have shown this, since in its own space all metrics are
+# equally good.  "mlp_sum" comes close to the best metric.  The voting model keeps most,
+# because its members include a head behind translations, which neural heads lack.
 
 print(f"{perf_counter() - start:.0f} s")

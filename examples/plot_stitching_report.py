@@ -60,7 +60,7 @@ spaces = {
 # The report
 # ----------
 #
-# Every model on every encoder, two draws of 200 anchors.  For a decision take five.
+# Every model on every encoder, with two draws of 200 anchors; for a decision use five.
 # The rivals use ``head`` on the embeddings.
 
 head = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
@@ -90,10 +90,10 @@ for ax, method in zip(axes, ("stitched", best), strict=True):
 plt.show()
 
 # %%
-# A gate
-# ------
+# A check in continuous integration
+# ---------------------------------
 #
-# In continuous integration, one line decides, by the worst pair:
+# One line decides, by the worst pair:
 
 print(f"index of the worst pair: {np.nanmin(report.stitching_index()):.2f}")
 print("passes at 0.95:", report.passes(0.95))

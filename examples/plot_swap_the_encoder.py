@@ -59,7 +59,7 @@ print(f"{len(X_train)} images to train, {len(X_test)} to test")
 # %%
 # An encoder is a fitted transformer from raw pixels to a space.  Ours are as different
 # as scikit-learn can make them in a few seconds: the hidden layers of three networks,
-# of which two differ by their seed alone and one has seen half of the images;
+# two of which differ only by their seed, and one was trained on half of the images;
 # principal components; random ReLU features; and a kernel map.
 
 
@@ -144,8 +144,9 @@ def swap_all(title, model, **options):
 
 # %%
 # First the recommended model with its defaults.  Its rivals use the same kind of head
-# on the embeddings: "absolute" feeds it the new space as it is, "ridge translation"
-# translates the new space by a ridge regression that is fitted on the same anchors.
+# on the embeddings: "absolute" applies it to the new space unchanged, and "ridge
+# translation" first translates the new space by a ridge regression that is fitted on
+# the same anchors.
 
 head = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
 rivals = {"absolute": "absolute", "ridge translation": "translate_ridge"}
@@ -199,15 +200,15 @@ print(f"always the commonest digit: {share:.3f}")
 print(f"standard error of an accuracy near 0.95: {error:.3f}")
 
 # %%
-# As they are, the spaces cannot be swapped: where the widths happen to agree, the head
-# does no better than guess, even between two networks that differ by their seed alone.
+# The spaces themselves cannot be swapped: where the widths happen to agree, the head is
+# no better than chance, even between two networks that differ only by their seed.
 # A relative space keeps most of the accuracy; how much depends on the metric.
-# Chebyshev alone is a poor choice, and as one of four it does little harm.  With as
-# many as 300 anchors, the ridge translation keeps more than any of them.
+# Chebyshev alone is a poor choice, but as one of four metrics it does little harm.
+# With as many as 300 anchors, the ridge translation keeps more than any of them.
 #
 # The voting model has the best mean and the best worst case on other encoders, and on
-# its own encoder no other is better.  Nobody had to choose among its members: the
-# anchors set their weights at each swap.
+# its own encoder no other is better.  Its members need not be chosen, since their
+# weights are estimated from the anchors at each swap.
 
 
 def draw(shown):

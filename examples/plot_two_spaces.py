@@ -2,13 +2,14 @@
 The same samples in two spaces
 ==============================
 
-Two encoders that learned the same thing put it in different places.  A plot of both
-spaces shows that; a plot of their relative spaces shows what they have in common.
+Two encoders that were trained on the same task put the same samples in different
+places.  A plot of both spaces shows that; a plot of their relative spaces shows what
+they have in common.
 """
 
 # %%
-# Two networks, trained on the same digits from different seeds, and the hidden layers
-# of both.
+# The two spaces are the hidden layers of two networks that were trained on the same
+# digits from different seeds.
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -208,8 +208,7 @@ def test_the_pages_are_those_of_the_records(tmp_path):
         page = (tmp_path / f"{data}.rst").read_text(encoding="utf-8")
         assert re.search(rf"\* - cosine\n +- .*\n +- {best:.3f} ± ", page)
     for path in results.glob("voting_*.json"):
-        assert (
-            "The voting model\n---" in (tmp_path / f"{path.stem[7:]}.rst").read_text()
-        )
+        page = tmp_path / f"{path.stem.removeprefix('voting_')}.rst"
+        assert "The voting model\n---" in page.read_text(encoding="utf-8")
     pictures = {path.stem for path in tmp_path.glob("*.png")}
     assert pictures == {"voting", "metrics", "anchor_sets_number", "transformations"}
