@@ -49,9 +49,8 @@ spaces = {
 #
 # The rivals use a linear head on the embeddings.  Two of them translate the new space
 # into the old one, by ridge regression and by kernel ridge regression, fitted on the
-# anchors.  "anchors" is a few-shot head: it is trained on the anchors in the new space,
-# and is the only one that needs their labels.  Draws are nested: the 10 anchors are
-# among the 30.
+# anchors.  The third, "few_shot", is trained on the anchors in the new space, and only
+# this one needs their labels.  Draws are nested: the 10 anchors are among the 30.
 
 head = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
 options = {"n_anchors": [10, 30, 100, 300], "n_seeds": 2, "random_state": 0}
@@ -60,11 +59,11 @@ report = cross_stitch(
     spaces,
     (y, y_test),
     head=head,
-    baselines=["translate_ridge", "translate_kernel", "anchors"],
+    baselines=["translate_ridge", "translate_kernel", "few_shot"],
     n_resamples=10,
     **options,
 )
-methods = ["own", "stitched", "translate_kernel", "anchors"]
+methods = ["own", "stitched", "translate_kernel", "few_shot"]
 AnchorCurveDisplay.from_report(report, methods).plot()
 plt.show()
 
@@ -82,7 +81,7 @@ columns = {
     "product": (relative, "stitched"),
     "ridge": (report, "translate_ridge"),
     "kernel": (report, "translate_kernel"),
-    "few-shot": (report, "anchors"),
+    "few-shot": (report, "few_shot"),
 }
 off = ~np.eye(len(spaces), dtype=bool)
 print("anchors" + "".join(f"{name:>10}" for name in columns))
