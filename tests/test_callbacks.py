@@ -10,8 +10,6 @@ from sklearn.pipeline import make_pipeline
 
 from skinvariant import (
     InvariantAggregator,
-    InvariantVotingClassifier,
-    InvariantVotingRegressor,
     RelativeProjector,
     stitch,
 )
@@ -132,28 +130,9 @@ def test_progress_of_a_pipeline(step, capsys):
     assert stitched.score(SPACES.X_b, y) > 0.8
 
 
-@pytest.mark.parametrize("vote", [InvariantVotingClassifier, InvariantVotingRegressor])
-def test_the_fit_of_a_vote_is_one_task(vote):
-    """It begins and ends, and nothing else changes."""
-    recorder = Recorder()
-    plain = vote(n_anchors=30, random_state=0).fit(X, y)
-    told = clone(plain).set_callbacks(recorder).fit(X, y)
-    assert recorder.heard == [
-        "setup",
-        ("begin", "fit", 0),
-        ("end", "fit", 0),
-        "teardown",
-    ]
-    np.testing.assert_array_equal(told.predict(X), plain.predict(X))
-    with pytest.raises(ValueError, match="metrics must be at least one"):
-        told.set_params(metrics=()).fit(X, y)
-    assert recorder.heard[-1] == "teardown"
-
-
 def test_a_fit_without_callbacks_leaves_nothing_behind():
     """No attribute of the callbacks stays on the estimator."""
-    vote = InvariantVotingClassifier(n_anchors=30)
-    for step in (RelativeProjector(30), InvariantAggregator(30), vote, make_head()):
+    for step in (RelativeProjector(30), InvariantAggregator(30), make_head()):
         fitted = step.fit(X, y)
         assert not [name for name in vars(fitted) if "callback" in name]
     assert make_pipeline(RelativeProjector(30), LogisticRegression()).fit(X, y)

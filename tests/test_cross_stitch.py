@@ -93,7 +93,7 @@ def report_of(scores, resampled=None, methods=("own", "stitched"), counts=(10,))
     return StitchingReport(names, methods, counts, "accuracy", scores, resampled)
 
 
-# what is known beforehand
+# known answers
 
 
 def test_invariant_heads_survive_and_absolute_heads_do_not(digits):
@@ -752,7 +752,7 @@ def test_the_best_baseline_is_one_that_can_stand_in_for_stitching():
     ],
 )
 def test_the_verdict_follows_from_the_paired_interval(lead, verdict):
-    """Stitch, translate, or not known; with the figures that decide."""
+    """Stitch, translate, or undecided; with the figures that decide."""
     methods = ("own", "stitched", "majority", "translate_ridge")
     levels = np.array([0.9, 0.6 + lead, 0.3, 0.6])[:, None, None, None, None]
     by_seed = np.array([[-1, 0, 1], [1, -2, 1], [0, 0, 0], [-1, 2, -1]]) / 128
@@ -775,7 +775,7 @@ def test_the_verdict_names_a_remedy_that_was_not_tried():
     assert StitchingReport.from_json(report.to_json()).votes is True
 
 
-def test_the_report_knows_whether_the_model_is_a_vote():
+def test_the_report_records_whether_the_model_is_a_vote():
     """Also as the last step of a pipeline."""
     pair = make_related_spaces(120, n_classes=3, random_state=0)
     spaces = {
@@ -874,7 +874,7 @@ def wrong(spaces, name, X_train=None, X_test=None):
     ],
 )
 def test_wrong_spaces(data, change, message):
-    """Each error says which space, what it must be and what it is."""
+    """Each error names the space, what it must be and what it is."""
     spaces, y = data
     with pytest.raises((TypeError, ValueError), match=message):
         cross_stitch(linear(), change(spaces), y, **CHEAP)
@@ -896,7 +896,7 @@ def test_wrong_spaces(data, change, message):
     ],
 )
 def test_wrong_parameters(data, params, message):
-    """Each error says what it must be and what was got."""
+    """Each error states what it must be and what was got."""
     spaces, y = data
     with pytest.raises((TypeError, ValueError), match=message):
         cross_stitch(linear(), spaces, y, **CHEAP | params)

@@ -354,19 +354,19 @@ def test_absolute_spaces_of_real_encoders_cannot_be_swapped(one_thread):
 def test_anchors_that_do_not_match_are_warned_about(spaces, model, wrong):
     """Shuffled, shifted by one, or of other samples; the model is made all the same."""
     anchors = anchors_of(spaces, model[0])
-    doubtful = {
+    wrong_anchors = {
         "shuffled": np.random.default_rng(0).permutation(anchors),
         "shifted": np.roll(anchors, 1, axis=0),
         "others": spaces.X_b[np.setdiff1d(np.arange(120), model[0].anchor_indices_)],
     }[wrong][:20]
     with pytest.warns(UserWarning, match="do not look like the old ones") as caught:
-        stitched = stitch(model, doubtful)
+        stitched = stitch(model, wrong_anchors)
     assert caught[0].filename == __file__
-    np.testing.assert_array_equal(stitched[0].anchors_, doubtful)
+    np.testing.assert_array_equal(stitched[0].anchors_, wrong_anchors)
 
 
-def test_few_anchors_are_not_doubted(spaces):
-    """Nineteen tell too little."""
+def test_few_anchors_are_not_compared(spaces):
+    """Nineteen are too few for a test."""
     projector = RelativeProjector(19, random_state=0).fit(spaces.X_a)
     stitch(projector, anchors_of(spaces, projector)[::-1])
 
@@ -417,7 +417,7 @@ def other():
 
 
 def test_raw_anchors_without_an_encoder(on_texts, other):
-    """The error says what is missing, not that texts are no rows of numbers."""
+    """The error names what is missing, not that texts are no rows of numbers."""
     anchors = select_anchors(on_texts, TEXTS)
     with pytest.raises(ValueError, match=r"encoder must .*steps \['pipeline'\]"):
         stitch(on_texts, anchors)
