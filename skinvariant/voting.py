@@ -130,7 +130,7 @@ def signal_to_noise(agreements):
 
     A member whose values correlate by c with the right ones contains signal and noise
     of variances in the ratio :math:`c^2 / (1 - c^2)`, which is its weight in the best
-    unbiased mean of independent members.  0.01 is added below the line, so that the
+    unbiased mean of independent members.  0.01 is added to the denominator, so that the
     weight is finite for c = 1.
 
     Parameters

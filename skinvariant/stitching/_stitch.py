@@ -220,8 +220,8 @@ def _check_steps(model, steps, encoder, y):
         if "y" not in signature(step.rebase).parameters:
             raise TypeError(
                 f"y must be None, since {type(step).__name__}.rebase takes no labels "
-                "or targets of the anchors; InvariantVotingClassifier and "
-                "InvariantVotingRegressor take them"
+                "or targets of the anchors (InvariantVotingClassifier and "
+                f"InvariantVotingRegressor take them); got {type(y).__name__}"
             )
     changed = any(hasattr(part, "regressor_") for part in path_to_step(model))
     if is_classifier(model):
