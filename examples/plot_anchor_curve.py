@@ -60,11 +60,11 @@ report = cross_stitch(
     spaces,
     (y, y_test),
     head=head,
-    baselines=["translate_ridge", "translate_kernel", "anchors"],
+    baselines=["translate_ridge", "translate_kernel", "few_shot"],
     n_resamples=10,
     **options,
 )
-methods = ["own", "stitched", "translate_kernel", "anchors"]
+methods = ["own", "stitched", "translate_kernel", "few_shot"]
 AnchorCurveDisplay.from_report(report, methods).plot()
 plt.show()
 
@@ -82,7 +82,7 @@ columns = {
     "product": (relative, "stitched"),
     "ridge": (report, "translate_ridge"),
     "kernel": (report, "translate_kernel"),
-    "few-shot": (report, "anchors"),
+    "few-shot": (report, "few_shot"),
 }
 off = ~np.eye(len(spaces), dtype=bool)
 print("anchors" + "".join(f"{name:>10}" for name in columns))

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from skinvariant.outofcore import _progress
+from skinvariant._progress import progress_bar
 
 # of what is cached: another number where the same call gives other rows
 _VERSION = 1
@@ -542,7 +542,7 @@ def collect(batches, n_samples, verbose):
         If there are none.
     """
     collected = []
-    with _progress(n_samples, 0, verbose) as advance:
+    with progress_bar(n_samples, unit="rows", verbose=verbose) as advance:
         for rows in batches:
             collected.append(rows)
             advance(len(rows))

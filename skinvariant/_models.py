@@ -1,18 +1,19 @@
-"""The one walk through fitted models: to what holds anchors, and around it again.
+"""The one walk through models: to the step that holds anchors, and back around it.
 
-It knows estimators with a `rebase` method, and these inside a Pipeline, a
+It handles estimators with a `rebase` method, and these inside a Pipeline, a
 FrozenEstimator, a fitted search, a wrapper that predicts by one fitted ``estimator_``
 or ``regressor_`` (a threshold, a transformed target), a CalibratedClassifierCV, a
 VotingClassifier or VotingRegressor, and a pool of `skinvariant.pooling`, at any depth.
 
-It does not look into what trains its members on other rows or columns than its own
-(bagging, boosting, one-vs-rest, chains, stacking), nor into feature selection.
+It stops at models that train their members on other rows or columns than their own
+(bagging, boosting, one-vs-rest, chains, stacking), and at feature selection.
 """
 
 import copy
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import Bunch
@@ -92,9 +93,18 @@ def projecting_steps(model):
     if isinstance(model, Pipeline):  # a later one is part of the head
         return found[0] if found else []
     steps = [step for steps in found for step in steps]
-    if not all(_share_anchors(steps[0], step, _votes(model)) for step in steps[1:]):
-        raise ValueError(_no_shared_anchors(model))
-    return steps
+    if all(_share_anchors(steps[0], step, _votes(model)) for step in steps[1:]):
+        return steps
+    if hasattr(model, "calibrated_classifiers_"):
+        raise ValueError(
+            f"the {len(model.calibrated_classifiers_)} folds of a "
+            f"{type(model).__name__} have each drawn anchors of their own: fit it with "
+            "ensemble=False, or around FrozenEstimator(model), so that there is one set"
+        )
+    raise ValueError(
+        f"all members of a {type(model).__name__} must have the same anchors: give "
+        "each the same indices, or the same random_state"
+    )
 
 
 def replace_step(model, replace, *, encoder=None):
@@ -149,6 +159,95 @@ def replace_step(model, replace, *, encoder=None):
         is_pipeline = isinstance(new, Pipeline)
         new = _led_by(encoder, new) if is_pipeline else make_pipeline(encoder, new)
     return new, left_out
+
+
+def unfitted_steps(model):
+    """Return what would hold anchors in a model that need not be fitted.
+
+    Parameters
+    ----------
+    model : estimator
+        A Pipeline at any depth, a VotingClassifier or VotingRegressor of such, or an
+        estimator alone.
+
+    Returns
+    -------
+    paths : list of str
+        The prefixes of the parameters of the first step with a `rebase` method and a
+        parameter `anchors`; of a vote one for each member.
+    later : list of estimator
+        The steps after it; of a vote those of the first member.
+
+    Raises
+    ------
+    TypeError
+        If a model, or a member of a vote, does not start with such a step, or is no
+        classifier or regressor.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skinvariant import RelativeProjector
+    >>> from skinvariant._models import unfitted_steps
+    >>> unfitted_steps(make_pipeline(RelativeProjector(5), LogisticRegression()))
+    (['relativeprojector__'], [LogisticRegression()])
+    """
+    path, later, step = "", [], model
+    while isinstance(step, Pipeline):
+        steps = [x for x in step.steps if x[1] is not None and x[1] != "passthrough"]
+        path += f"{steps[0][0]}__"
+        later = [x for _, x in steps[1:]] + later
+        step = steps[0][1]
+    if not path and hasattr(model, "estimators") and hasattr(model, "weights"):
+        members = {
+            name: unfitted_steps(member)
+            for name, member in model.estimators
+            if member != "drop"
+        }
+        if members:
+            paths = [f"{name}__{inner[0]}" for name, (inner, _) in members.items()]
+            return paths, next(iter(members.values()))[1]
+    holds_anchors = hasattr(step, "rebase") and "anchors" in step.get_params()
+    if not holds_anchors or not (is_classifier(model) or is_regressor(model)):
+        raise TypeError(
+            "model must be a classifier or regressor: a Pipeline that starts with a "
+            "RelativeProjector, InvariantAggregator or other projecting step, since "
+            "spaces are encoded already, a vote of such, or a head that projects "
+            f"itself; got {model!r}"
+        )
+    return [path], later
+
+
+def seeded_clone(estimator, seed):
+    """Return a clone that draws nothing at random but from a seed.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An estimator, which need not be fitted.
+    seed : int
+        Takes the place of every `random_state` that is None, at any depth.
+
+    Returns
+    -------
+    estimator
+        The clone, not fitted.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skinvariant._models import seeded_clone
+    >>> seeded_clone(make_pipeline(PCA()), 3)[0].random_state
+    3
+    """
+    unset = [
+        name
+        for name, value in estimator.get_params().items()
+        if name.rpartition("__")[2] == "random_state" and value is None
+    ]
+    return clone(estimator).set_params(**dict.fromkeys(unset, seed))
 
 
 def _holds_anchors(model):
@@ -218,7 +317,7 @@ def _with_inside(model, parts):
 
 
 def _replaced(model, replace, encoder):
-    """Do the work of `replace_step`; tell, third, whether the encoder has its place."""
+    """Do the work of `replace_step`; return third whether the encoder has its place."""
     if _holds_anchors(model):
         return replace(model), [[]], False
     if isinstance(model, Pipeline):
@@ -234,9 +333,9 @@ def _replaced(model, replace, encoder):
     if without := [name for name in found if found[name] is None]:
         raise TypeError(
             f"every member of a {type(model).__name__} must hold anchors, or it would "
-            f"stay in the old space; {without[0]!r} has not (an "
-            "InvariantVotingClassifier or InvariantVotingRegressor may have a member "
-            "on the space itself: absolute=True)"
+            f"stay in the old space (an InvariantVotingClassifier or "
+            "InvariantVotingRegressor may have a member on the space itself: "
+            f"absolute=True); got {without[0]!r} without anchors"
         )
     left_out = [
         [(name if alone else f"{member}__{name}", step) for name, step in steps]
@@ -284,7 +383,7 @@ def _share_anchors(step, other, same_rows):
     """
     held = [getattr(x, "anchors_", None) for x in (step, other)]
     if held[0] is None or held[1] is None:
-        return True  # a projecting step of one's own tells nothing
+        return True  # a projecting step of one's own need not store them
     sizes = {getattr(x, "n_samples_fit_", None) for x in (step, other)}
     if same_rows and len(sizes) == 1 and None not in sizes:
         return np.array_equal(*(to_numpy(x.anchor_indices_) for x in (step, other)))
@@ -294,17 +393,3 @@ def _share_anchors(step, other, same_rows):
     if issparse(a) or issparse(b):
         return abs(a - b).sum() == 0
     return np.array_equal(a, b)
-
-
-def _no_shared_anchors(model):
-    """Say what to do about members that have anchors of their own."""
-    if hasattr(model, "calibrated_classifiers_"):
-        return (
-            f"the {len(model.calibrated_classifiers_)} folds of a "
-            f"{type(model).__name__} have each drawn anchors of their own: fit it with "
-            "ensemble=False, or around FrozenEstimator(model), so that there is one set"
-        )
-    return (
-        f"all members of a {type(model).__name__} must have the same anchors: give "
-        "each the same indices, or the same random_state"
-    )

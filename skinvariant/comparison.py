@@ -6,7 +6,7 @@ from warnings import warn
 
 import numpy as np
 from scipy.spatial.distance import pdist
-from scipy.stats import rankdata
+from scipy.stats import permutation_test, rankdata
 from sklearn import config_context, get_config
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.metrics.pairwise import kernel_metrics, pairwise_kernels
@@ -19,6 +19,7 @@ from skinvariant.relative import l2_normalize, layer_normalize
 __all__ = [
     "INVARIANCES",
     "cka",
+    "mantel_test",
     "mean_canonical_correlation",
     "mean_reciprocal_rank",
     "mutual_knn",
@@ -1189,3 +1190,84 @@ def space_agreement(relative_a, relative_b):
         for relative in (relative_a, relative_b)
     )
     return float(np.maximum((rows_a * rows_b).mean(axis=1), 0).mean())
+
+
+def mantel_test(X_a, X_b, *, n_permutations=199, random_state=0):
+    """Permutation test of whether the rows of two spaces correspond.
+
+    Mantel's test [1]_ correlates the cosines between the rows of either space, after
+    centring, and compares this correlation with those for random orders of the rows of
+    `X_b`.
+
+    Parameters
+    ----------
+    X_a : array-like of shape (n_samples, n_features_a)
+        Rows in one space, 3 or more.
+    X_b : array-like of shape (n_samples, n_features_b)
+        What should be the same samples, in the same order, in another.
+    n_permutations : int, default=199
+        How many random orders; every order once, where there are no more.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the orders.
+
+    Returns
+    -------
+    correlation : float
+        In [-1, 1], of the cosines of all pairs of rows.
+    p_value : float
+        In (0, 1]: the share of orders, the given one among them, that correlate as
+        well.  Under a wrong order it is at most p with probability p, so that small
+        values are evidence for corresponding rows.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of rows differ, or there are fewer than 3.
+
+    References
+    ----------
+    .. [1] N. Mantel, "The detection of disease clustering and a generalized regression
+       approach", Cancer Research 27(2), 1967.
+
+    Examples
+    --------
+    >>> from skinvariant.comparison import mantel_test
+    >>> from skinvariant.datasets import make_related_spaces
+    >>> spaces = make_related_spaces(30, transformation="linear", random_state=0)
+    >>> mantel_test(spaces.X_a, spaces.X_b)[1]
+    0.005
+    >>> mantel_test(spaces.X_a, spaces.X_b[::-1])[1]
+    0.5
+    """
+    X_a, X_b = (check_array(X, ensure_min_samples=3) for X in (X_a, X_b))
+    if len(X_a) != len(X_b):
+        raise ValueError(
+            f"X_a and X_b must have the same rows; got {len(X_a)} and {len(X_b)}"
+        )
+    check_number("n_permutations", n_permutations, Integral, 1)
+    pairs = ~np.eye(len(X_a), dtype=bool)
+    cosines_a, cosines_b = (
+        pairwise_kernels(X.astype(np.float64) - X.mean(axis=0), metric="cosine")
+        for X in (X_a, X_b)
+    )
+    for cosines in (cosines_a, cosines_b):
+        cosines -= cosines[pairs].mean()
+        norm = np.linalg.norm(cosines[pairs])
+        cosines *= pairs / (norm if norm > 0 else 1)
+
+    def correlations(orders, axis):
+        orders = orders[..., np.newaxis]
+        permuted = cosines_b[orders, orders.swapaxes(-1, -2)]
+        return np.einsum("...ij,ij->...", permuted, cosines_a)
+
+    found = permutation_test(
+        (np.arange(len(X_a)),),
+        correlations,
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=n_permutations,
+        batch=max(1, 2**18 // len(X_a) ** 2),
+        alternative="greater",
+        random_state=check_random_state(random_state),
+    )
+    return float(found.statistic), float(found.pvalue)

@@ -6,7 +6,6 @@ import math
 import mmap
 import os
 import pickle
-from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from joblib.hashing import NumpyHasher
 from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
+from skinvariant._progress import progress_bar
 from skinvariant._validation import check_number, to_numpy
 
 __all__ = ["transform_batches"]
@@ -115,7 +115,8 @@ def transform_batches(
         checkpoint = Path(checkpoint)
         run = _describe(transformer, X, out, batch_size)
         n_done = _rows_done(checkpoint, run, out)
-    with _progress(n_samples, n_done, verbose) as advance:
+    bar = progress_bar(n_samples, unit="rows", verbose=verbose, done=n_done)
+    with bar as advance:
         for rows in gen_batches(n_samples, int(batch_size)):
             if rows.stop <= n_done:
                 continue
@@ -287,19 +288,3 @@ def _record(checkpoint, run, out, n_done):
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, checkpoint)
-
-
-@contextmanager
-def _progress(n_samples, n_done, verbose):
-    """Give a function to call with the number of further rows done."""
-    if not verbose:
-        yield lambda n_rows: None
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError as error:
-        raise ImportError(
-            "verbose=True needs tqdm: pip install 'skinvariant[progress]'"
-        ) from error
-    with tqdm(total=n_samples, initial=n_done, unit=" rows", unit_scale=True) as bar:
-        yield bar.update

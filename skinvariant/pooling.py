@@ -1,4 +1,4 @@
-"""Opinion pools: several fitted models, each heard as far as it is right."""
+"""Opinion pools: the predictions of several fitted models, weighted and combined."""
 
 from numbers import Real
 
@@ -33,7 +33,7 @@ def _check_prior(prior, n_members):
 
 
 def _check_stack(name, values, targets, ndim):
-    """Check that each member says something about each target."""
+    """Return checked predictions, of each member for each target, and targets."""
     values, targets = (np.asarray(a, dtype=np.float64) for a in (values, targets))
     if values.ndim != ndim or values.shape[1:] != targets.shape or not values.size:
         raise ValueError(
@@ -46,19 +46,26 @@ def _check_stack(name, values, targets, ndim):
 
 
 def log_pool_weights(log_probas, targets, *, prior=None, alpha=10.0):
-    r"""Weights of a logarithmic opinion pool [1]_ that suit some rows best.
+    r"""Weights of a logarithmic opinion pool that suit some rows best.
 
-    The pool says :math:`p(c) \propto \prod_m p_m(c)^{w_m}`.  The weights minimise the
-    cross-entropy of the targets, summed over rows, plus `alpha` times the squared
-    distance from the prior weights; they are not negative.  They need not sum to 1: a
-    sum above 1 makes the pool more certain than its members.
+    The probabilities of the pool [1]_ are
+
+    .. math:: p(c) \propto \prod_m p_m(c)^{w_m}.
+
+    The weights w minimise the cross-entropy of the targets t, summed over rows i, plus
+    a penalty on their distance from the prior weights v,
+
+    .. math:: -\sum_{i, c} t_{ic} \log p_i(c) + \alpha \lVert w - v \rVert^2,
+
+    and are not negative.  They need not sum to 1: with a larger sum the probabilities
+    of the pool are further from uniform than those of its members.
 
     Parameters
     ----------
     log_probas : array-like of shape (n_members, n_samples, n_classes)
-        Log-probabilities that each member gives to each class.
+        Log-probabilities of the classes by each member.
     targets : array-like of shape (n_samples, n_classes)
-        Probabilities of the classes: of 0 and 1 where the label is known.
+        Probabilities of the classes: 0 and 1 for a label.
     prior : array-like of shape (n_members,), default=None
         The weights where there is no evidence.  None: equal ones of sum 1.
     alpha : float >= 0, default=10.0
@@ -82,7 +89,7 @@ def log_pool_weights(log_probas, targets, *, prior=None, alpha=10.0):
 
     Examples
     --------
-    One member knows the answer, one guesses, and one is sure of the contrary:
+    One member is right with probability .8, one is uniform, and one is wrong:
 
     >>> import numpy as np
     >>> from skinvariant.pooling import log_pool_weights
@@ -90,8 +97,8 @@ def log_pool_weights(log_probas, targets, *, prior=None, alpha=10.0):
     >>> right = np.log(0.8 * targets + 0.2 * (1 - targets))
     >>> members = [right, np.full((100, 2), np.log(0.5)), right[:, ::-1]]
     >>> weights = log_pool_weights(members, targets)
-    >>> (weights > [1, 0.3, 0]).tolist(), round(float(weights[2]), 6)
-    ([True, True, False], 0.0)
+    >>> weights.round(2).tolist()
+    [1.31, 0.33, 0.0]
     """
     log_probas, targets = _check_stack("log_probas", log_probas, targets, 3)
     prior = _check_prior(prior, len(log_probas))
@@ -116,19 +123,26 @@ def log_pool_weights(log_probas, targets, *, prior=None, alpha=10.0):
 
 
 def linear_pool_weights(predictions, targets, *, prior=None, alpha=10.0):
-    """Weights of a linear pool of predictions that suit some rows best.
+    r"""Weights of a linear pool of predictions that suit some rows best.
 
-    The weights minimise half the squared error, summed over rows and in units of the
-    prior pool's mean squared error, plus `alpha` times the squared distance from the
-    prior weights; they are not negative.  This is a ridge regression towards the prior.
+    With the mean squared error :math:`s^2` of the pool under the prior weights v, the
+    weights w of the predictions f minimise
+
+    .. math::
+
+        \frac{1}{2 s^2} \sum_i \Bigl(t_i - \sum_m w_m f_{mi}\Bigr)^2
+        + \alpha \lVert w - v \rVert^2
+
+    over the rows i with their targets t, and are not negative.  This is a ridge
+    regression towards the prior.
 
     Parameters
     ----------
     predictions : array-like of shape (n_members, n_samples) or (n_members, n_samples, \
             n_outputs)
-        What each member predicts, best less a common centre.
+        What each member predicts, if possible after subtraction of a common centre.
     targets : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        What is true, less the same.
+        The true values, after subtraction of the same centre.
     prior : array-like of shape (n_members,), default=None
         The weights where there is no evidence.  None: equal ones of sum 1.
     alpha : float >= 0, default=10.0
@@ -169,8 +183,11 @@ def linear_pool_weights(predictions, targets, *, prior=None, alpha=10.0):
 def smoothed_log(proba, n_rows):
     r"""Return log-probabilities, smoothed as though they were shares of some rows.
 
-    By Laplace's rule of succession, :math:`(n p + 1) / (n + n_\mathrm{classes})`: a
-    member whose probability is 0 would veto a class for all others.
+    Laplace's rule of succession makes of a probability p the smoothed
+
+    .. math:: (n p + 1) / (n + n_\mathrm{classes}).
+
+    Without it, a member with a probability of 0 would veto a class for all others.
 
     Parameters
     ----------
@@ -223,19 +240,21 @@ class _Pool(BaseEstimator):
         """Return the fitted members, each of which has a method."""
         members = [member for _, member in self.estimators]
         if not members:
-            raise ValueError("estimators must be at least one (name, fitted) pair")
+            raise ValueError(
+                "estimators must be at least one (name, fitted) pair; got none"
+            )
         for name, member in self.estimators:
             check_is_fitted(member)
             if not hasattr(member, method):
                 raise TypeError(
                     f"the estimators of a {type(self).__name__} must have {method}; "
-                    f"{name!r} is {member!r}"
+                    f"got {name!r}, {member!r}"
                 )
         return members
 
 
 class PooledClassifier(ClassifierMixin, _Pool):
-    r"""A logarithmic opinion pool of fitted classifiers, weighed by some rows.
+    r"""A logarithmic opinion pool of fitted classifiers, weighted by some rows.
 
     `skinvariant.InvariantVotingClassifier` pools its own members in the same way.
 
@@ -243,7 +262,7 @@ class PooledClassifier(ClassifierMixin, _Pool):
     ----------
     estimators : list of (str, fitted classifier)
         The members, by name.  They must have `predict_proba` and the same `classes_`,
-        and are used as they are.
+        and are not fitted again.
     prior : array-like of shape (n_members,), default=None
         The weights where there is no evidence.  None: equal ones of sum 1.
     alpha : float >= 0, default=10.0
@@ -252,24 +271,23 @@ class PooledClassifier(ClassifierMixin, _Pool):
     Attributes
     ----------
     weights_ : ndarray of shape (n_members,)
-        How much the log-probabilities of each member count, >= 0.
+        The weights of the members' log-probabilities, >= 0.
     weights_by_name_ : dict of str to float
         The same by the members' names.
     classes_ : ndarray of shape (n_classes,)
         The labels.
     n_evidence_ : int
-        How many rows the weights were learned from.
+        How many rows the weights were computed from.
 
     See Also
     --------
-    sklearn.ensemble.VotingClassifier : Trains its members, with weights as given.
-    log_pool_weights : How the weights are found.
+    sklearn.ensemble.VotingClassifier : Trains its members, with given weights.
+    log_pool_weights : Computes the weights.
 
     Notes
     -----
-    A member that says 0 would veto a class for all others.  So each probability is
-    smoothed as though it were a share of the n rows of evidence, by Laplace's rule of
-    succession: :math:`(n p + 1) / (n + n_\mathrm{classes})`.
+    Each probability is smoothed as though it were a share of the `n_evidence_` rows
+    (`smoothed_log`), so that no member can veto a class.
 
     Examples
     --------
@@ -290,7 +308,7 @@ class PooledClassifier(ClassifierMixin, _Pool):
     """
 
     def fit(self, X, y):
-        """Learn the weights from labelled rows; the members stay as they are.
+        """Compute the weights from labelled rows; the members are not changed.
 
         Parameters
         ----------
@@ -307,7 +325,7 @@ class PooledClassifier(ClassifierMixin, _Pool):
         Raises
         ------
         ValueError
-            If the members have different classes, or `y` one that they have not.
+            If the members have different classes, or `y` has one that they lack.
         """
         members = self._members("predict_proba")
         y = column_or_1d(y)
@@ -318,22 +336,19 @@ class PooledClassifier(ClassifierMixin, _Pool):
                 f"{sorted(unknown)}"
             )
         targets = (y[:, None] == classes).astype(np.float64)
-        probas = [member.predict_proba(X) for member in members]
-        return self._fit_weights(probas, targets)
-
-    def _fit_weights(self, probas, targets):
-        """Learn the weights from what the members say of some rows."""
-        self.classes_ = self.estimators[0][1].classes_
         for name, member in self.estimators[1:]:
-            if not np.array_equal(member.classes_, self.classes_):
+            if not np.array_equal(member.classes_, classes):
                 raise ValueError(
-                    f"all estimators must have the classes {self.classes_.tolist()}; "
-                    f"{name!r} has {member.classes_.tolist()}"
+                    f"all estimators must have the classes {classes.tolist()}; got "
+                    f"{name!r} with {member.classes_.tolist()}"
                 )
-        self.n_evidence_ = len(targets)
-        logs = [smoothed_log(proba, self.n_evidence_) for proba in probas]
-        how = {"prior": self.prior, "alpha": self.alpha}
-        self.weights_ = log_pool_weights(logs, targets, **how)
+        self.classes_, self.n_evidence_ = classes, len(targets)
+        logs = [
+            smoothed_log(member.predict_proba(X), len(targets)) for member in members
+        ]
+        self.weights_ = log_pool_weights(
+            logs, targets, prior=self.prior, alpha=self.alpha
+        )
         return self
 
     def predict_log_proba(self, X):
@@ -390,32 +405,33 @@ class PooledClassifier(ClassifierMixin, _Pool):
 
 
 class PooledRegressor(RegressorMixin, _Pool):
-    """A linear pool of fitted regressors, weighed by some rows.
+    """A linear pool of fitted regressors, weighted by some rows.
 
     Parameters
     ----------
     estimators : list of (str, fitted regressor)
-        The members, by name, used as they are.
+        The members, by name.  They are not fitted again.
     prior : array-like of shape (n_members,), default=None
         The weights where there is no evidence.  None: equal ones of sum 1.
     alpha : float >= 0, default=10.0
-        Strength of the prior, see `linear_pool_weights`.
+        Strength of the prior: see `linear_pool_weights`.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_members,)
-        How much the deviation of each member from its own centre counts, >= 0.
+        The weights of the members' deviations from their own centres, >= 0.
     weights_by_name_ : dict of str to float
         The same by the members' names.
     center_ : float or ndarray of shape (n_outputs,)
-        Mean of the targets that the weights were learned from.
+        Mean of the targets that the weights were computed from.
     member_centers_ : ndarray of shape (n_members,) or (n_members, n_outputs)
-        Mean of what each member said of the same rows: a constant error does not count.
+        Mean of each member's predictions for the same rows, which is subtracted, so
+        that a constant error does not count.
 
     See Also
     --------
-    sklearn.ensemble.VotingRegressor : Trains its members, with weights as given.
-    linear_pool_weights : How the weights are found.
+    sklearn.ensemble.VotingRegressor : Trains its members, with given weights.
+    linear_pool_weights : Computes the weights.
 
     Examples
     --------
@@ -432,7 +448,7 @@ class PooledRegressor(RegressorMixin, _Pool):
     """
 
     def fit(self, X, y):
-        """Learn the weights from rows with targets; the members stay as they are.
+        """Compute the weights from rows with targets; the members are not changed.
 
         Parameters
         ----------
@@ -446,13 +462,8 @@ class PooledRegressor(RegressorMixin, _Pool):
         PooledRegressor
             Itself.
         """
-        members = self._members("predict")
-        return self._fit_weights(
-            [member.predict(X) for member in members], np.asarray(y, dtype=np.float64)
-        )
-
-    def _fit_weights(self, predictions, targets):
-        """Learn the weights from what the members say of some rows."""
+        predictions = [member.predict(X) for member in self._members("predict")]
+        targets = np.asarray(y, dtype=np.float64)
         self.center_ = targets.mean(axis=0)
         self.member_centers_ = np.mean(predictions, axis=1)
         self.weights_ = linear_pool_weights(

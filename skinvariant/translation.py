@@ -18,7 +18,6 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._validation import check_choice, check_number, svd
 from skinvariant.metrics import sqeuclidean
 
@@ -30,12 +29,12 @@ _FLOATS = (np.float64, np.float32)
 
 
 def _procrustes_map(X_source, X_target, *, scale=False):
-    """Find the map with orthonormal rows or columns that best takes rows to rows.
+    """Compute the map with orthonormal rows or columns that fits best.
 
-    Of corresponding rows, both centred.  Where the widths differ, this is the
-    orthogonal map between the spaces with columns of zeros added to the narrower one.
-    Where the rows do not show every direction of the narrower space, many maps are the
-    best; this is the smallest one, which takes directions that no row shows to 0.
+    The rows correspond, and both spaces are centred.  Where the widths differ, this is
+    the orthogonal map between the spaces with columns of zeros added to the narrower
+    one.  Where the rows do not span the narrower space, many maps fit best; this is the
+    smallest one, which maps directions outside their span to 0.
 
     Parameters
     ----------
@@ -70,7 +69,7 @@ def _procrustes_map(X_source, X_target, *, scale=False):
     X_source, X_target = X_source / units[0], X_target / units[1]
     bases = [None, None]
     if len(X_source) < min(X_source.shape[1], X_target.shape[1]):
-        # in bases of what the rows span, all is a matter of as many columns
+        # in bases of the spans of the rows there are only as many columns as rows
         bases, spans = zip(
             *(np.linalg.qr(X.T) for X in (X_source, X_target)), strict=True
         )
@@ -117,7 +116,7 @@ class _KernelSpectrum:
 
     Examples
     --------
-    Almost no penalty, and each row is predicted by the line through the other two:
+    Almost without penalty each row is predicted by the line through the other two:
 
     >>> import numpy as np
     >>> from skinvariant.translation import _KernelSpectrum
@@ -137,7 +136,7 @@ class _KernelSpectrum:
         kernel = kernel - means
         kernel -= (means - means.mean())[:, np.newaxis]
         # with the constant vector made the largest, the others are what an intercept
-        # leaves; left in, it would show each row its own target by the sum of the rest
+        # leaves; left in, it would leak each row's target by the sum of the others
         kernel += (2 * np.trace(kernel) or 1.0) / len(kernel)
         values, vectors = eigh(kernel, driver="evd", overwrite_a=True)
         return cls(np.maximum(values[:-1], 0), vectors[:, :-1])
@@ -156,7 +155,7 @@ class _KernelSpectrum:
         return float(self.vectors.shape[1] < len(self.vectors) - 1)
 
     def _weights(self, alphas):
-        """Compute what makes residuals of coordinates, and how far rows fit themselves.
+        """Compute the weights of coordinates in residuals, and the leverage of rows.
 
         Returns
         -------
@@ -226,10 +225,10 @@ class _Sums:
     def bounds(self, k):
         """Yield bounds of the sum for penalty k, ever closer, and at last the sum.
 
-        The errors are residuals over the diagonal.  The sum of squared residuals is
-        known from the coordinates, which bounds what they come to.  Groups of rows, of
-        decreasing diagonal, then count with their own residuals, in single precision
-        and give or take what rounding may have changed.
+        The errors are residuals over the diagonal.  The coordinates give the sum of
+        squared residuals, and with it the first bounds.  Then the residuals of groups
+        of rows, of decreasing diagonal, are computed in single precision, plus or minus
+        what rounding may have changed.
 
         Yields
         ------
@@ -241,8 +240,8 @@ class _Sums:
         rest = self.rest / peak
         order = np.argsort(-diagonal)
         total = rest**2 + (weights * (weights + 2 * rest)) @ self.squares
-        doubt = 1e-12 * (total + rest**2)
-        least, most = max(total - doubt, 0.0), total + doubt
+        rounding = 1e-12 * (total + rest**2)
+        least, most = max(total - rounding, 0.0), total + rounding
         smallest = diagonal[order[-1]]
         yield least, most / smallest**2
 
@@ -262,8 +261,8 @@ class _Sums:
             if rows[-1] == order[-1]:
                 yield lower, upper
             else:
-                unseen = max(least, 0.0) / diagonal[rows[-1]] ** 2
-                yield lower + unseen, upper + most / smallest**2
+                least_of_rest = max(least, 0.0) / diagonal[rows[-1]] ** 2
+                yield lower + least_of_rest, upper + most / smallest**2
 
         residuals = self.vectors @ (weights[:, np.newaxis] * self.coordinates)
         if rest:
@@ -276,8 +275,8 @@ class _Sums:
 def _choose_by_leaving_out(spectra, alphas, targets):
     """Choose kernel and penalty by the sum of squared leave-one-out errors, exactly.
 
-    The choice with the smallest known bound of its sum is always looked at next, until
-    no other can be smaller: few are computed in full.
+    The choice with the smallest lower bound of its sum is always refined next, until no
+    other can be smaller, so that few sums are computed in full.
 
     Parameters
     ----------
@@ -297,7 +296,7 @@ def _choose_by_leaving_out(spectra, alphas, targets):
 
     Examples
     --------
-    A line is best left without penalty:
+    For a line the smaller penalty is better:
 
     >>> import numpy as np
     >>> from skinvariant.translation import _choose_by_leaving_out, _KernelSpectrum
@@ -337,24 +336,24 @@ def _standardization(X):
 
 
 def _has_inverse(translator):
-    """Whether a map can be taken back; for `available_if`, which tells why not."""
+    """Whether a map has an inverse; `available_if` passes the reason on if not."""
     if translator.method in ("ridge", "kernel"):
         raise AttributeError(
-            f"method={translator.method!r} has no inverse: fit a translator the other "
-            "way round, from the target to the source"
+            "method must be 'orthogonal', 'linear' or 'affine' for an inverse (or fit "
+            "a translator the other way round, from the target to the source); got "
+            f"{translator.method!r}"
         )
     return True
 
 
 class SpaceTranslator(
-    CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
 ):
     """Translate the rows of one space into another, from corresponding rows.
 
-    Nothing but the corresponding rows is needed: no labels, and no encoder.
+    It needs only corresponding rows: no labels, and no encoder.
 
     Parameters
     ----------
@@ -362,40 +361,40 @@ class SpaceTranslator(
         The kind of map.
 
         - "orthogonal": a rotation or reflection of the centred rows (Procrustes) [1]_.
-          Where the widths differ, into a part of the wider space or onto one; where
-          the rows are few, 0 in directions that none of them shows.
+          Where the widths differ, into a subspace of the wider space or onto one;
+          where there are few rows, 0 in directions outside their span.
         - "linear": least squares through the origin.
-        - "affine": least squares with an offset.  As in "linear", the smallest of the
-          maps that fit best, where rows are few.
+        - "affine": least squares with an offset.  Where there are few rows, this and
+          "linear" take the smallest of the maps that fit best.
         - "ridge": least squares with a penalty, on columns standardised in both spaces.
         - "kernel": kernel ridge regression with a Gaussian kernel, on columns
           standardised in both spaces: a map that need not be linear.
     scale : bool, default=True
-        Of "orthogonal": whether the map may also scale, by one factor for all axes.
+        For "orthogonal": whether the map may also scale, by one factor for all axes.
     alphas : array-like of float, default=None
-        Of "ridge" and "kernel": penalties to choose among, as fractions of the sum of
+        For "ridge" and "kernel": penalties to choose among, as fractions of the sum of
         squares of the standardised source ("ridge") or of the trace of the centred
         kernel.  None is ``numpy.logspace(-7, 1, 17)``.
     gammas : array-like of float, default=(0.1, 0.3, 1.0)
-        Of "kernel": widths to choose among, as fractions of 1 over the median squared
+        For "kernel": widths to choose among, as fractions of 1 over the median squared
         distance of standardised source rows.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features_out, n_features_in)
-        The map, of all methods but "kernel": ``X @ coef_.T + intercept_``.
+        The map ``X @ coef_.T + intercept_``, for all methods but "kernel".
     intercept_ : ndarray of shape (n_features_out,)
         The offset.
     alpha_ : float
         The chosen penalty, as `sklearn.linear_model.Ridge` takes it on standardised
-        columns.  Of "ridge" and "kernel".
+        columns.  For "ridge" and "kernel".
     gamma_ : float
         The chosen width, as `sklearn.metrics.pairwise.rbf_kernel` takes it on
-        standardised columns.  Of "kernel".
+        standardised columns.  For "kernel".
     dual_coef_ : ndarray of shape (n_samples, n_features_out)
-        The weights of the fitted rows.  Of "kernel".
+        The weights of the fitted rows.  For "kernel".
     left_out_ : ndarray of shape (n_samples, n_features_out)
-        Each fitted row as it is translated from all others.  Of "ridge" and "kernel".
+        Each fitted row, translated by a fit to all others.  For "ridge" and "kernel".
     n_features_in_ : int
         Width of the source space.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -408,11 +407,11 @@ class SpaceTranslator(
 
     Notes
     -----
-    "ridge" and "kernel" choose by the squared error of each row when left out, over
-    all standardised target columns; exactly, without fitting anew.  The intercept is
-    that of the other rows; the means and spreads of the columns are those of all rows.
-    "kernel" takes time with the cube of the number of fitted rows, and each
-    transformed row is compared with all of them.
+    "ridge" and "kernel" choose by the exact leave-one-out error, squared and summed
+    over all standardised target columns, without further fits.  The intercept is that
+    of the other rows; the means and spreads of the columns are those of all rows.  The
+    time of "kernel" grows with the cube of the number of fitted rows, and it compares
+    each transformed row with all of them.
 
     References
     ----------
@@ -447,7 +446,6 @@ class SpaceTranslator(
         "{estimator_module}.{estimator_name}.html"
     )
 
-    @with_callbacks
     def fit(self, X, y):
         """Fit the map on corresponding rows.
 
@@ -469,7 +467,7 @@ class SpaceTranslator(
             If a parameter or the input is not as documented, or the numbers of rows
             differ.
         """
-        fit_map = check_choice("method", self.method, _METHODS, or_else="no other")
+        fit_map = check_choice("method", self.method, _METHODS)
         X, y = validate_data(
             self,
             X,
@@ -482,13 +480,13 @@ class SpaceTranslator(
         check_consistent_length(X, y)
         X, y = X.astype(np.float64), y.reshape(len(y), -1).astype(np.float64)
         self._n_features_out = y.shape[1]
-        with telling(self, X=X, y=y), np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             fit_map(self, X, y)
         map_ = self.coef_ if hasattr(self, "coef_") else self.dual_coef_
         if not (np.isfinite(map_).all() and np.isfinite(self.intercept_).all()):
             raise ValueError(
-                "the map is not finite in float64: rescale the spaces, whose values "
-                "are too large or too small for one another"
+                "the map must be finite in float64: rescale the spaces, whose values "
+                "are too large or too small for one another; got infinity or NaN"
             )
         return self
 
@@ -505,21 +503,6 @@ class SpaceTranslator(
         ndarray of shape (n_samples, n_features_out)
             Rows of the target space, in float32 for float32 input and else in float64.
         """
-        return self.predict(X)
-
-    def predict(self, X):
-        """Translate rows as `transform` does, for tools that ask for a `predict`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows of the source space.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features_out)
-            Rows of the target space; an array, whatever `set_output` says.
-        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=_FLOATS, reset=False)
         if hasattr(self, "coef_"):
@@ -531,11 +514,11 @@ class SpaceTranslator(
 
     @available_if(_has_inverse)
     def inverse_transform(self, X):
-        """Take rows of the target space back into the source space.
+        """Map rows of the target space back into the source space.
 
-        By the pseudo-inverse of the map: of all rows that are translated to this one,
-        or nearest to it, that which is nearest to the mean of the fitted rows
-        ("linear": to the origin).  Not for "ridge" and "kernel".
+        This is the pseudo-inverse of the map: among the rows that are translated to
+        this one, or nearest to it, it gives the one nearest to the mean of the fitted
+        rows ("linear": to the origin).  "ridge" and "kernel" have no inverse.
 
         Parameters
         ----------
@@ -551,15 +534,15 @@ class SpaceTranslator(
         X = check_array(X, dtype=_FLOATS, estimator=self)
         if X.shape[1] != self._n_features_out:
             raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} translates "
-                f"into a space of {self._n_features_out} features"
+                f"X must have {self._n_features_out} features, those of the target "
+                f"space of this {type(self).__name__}; got {X.shape[1]}"
             )
         back = pinv(self.coef_.T, rtol=np.sqrt(np.finfo(np.float64).eps))
         offset = self._origin - (self._origin @ self.coef_.T + self.intercept_) @ back
         return X @ back.astype(X.dtype) + offset.astype(X.dtype)
 
     def score(self, X, y):
-        """Compute how much of the target's variance the translation explains.
+        """Return the share of the target's variance that the translation explains.
 
         Parameters
         ----------
@@ -574,7 +557,7 @@ class SpaceTranslator(
             R^2, the columns weighted by their variance; 1 is perfect, 0 no better than
             the mean.
         """
-        return r2_score(y, self.predict(X), multioutput="variance_weighted")
+        return r2_score(y, self.transform(X), multioutput="variance_weighted")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -638,7 +621,7 @@ class SpaceTranslator(
 
 
 def _positive(name, values):
-    """Return numbers greater than 0 as an array, or say what is wrong with them."""
+    """Return an array of numbers greater than 0, or refuse what is none."""
     low = float(np.finfo(np.float64).tiny)
     values = [check_number(name, value, Real, low, 1 / low) for value in values]
     if not values:

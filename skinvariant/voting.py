@@ -1,4 +1,4 @@
-"""The recommended model: one head for each metric, one on the space itself, pooled."""
+"""The recommended model: a pool of one head per metric and one on the space itself."""
 
 import copy
 
@@ -14,7 +14,7 @@ from sklearn.base import (
     is_classifier,
     is_regressor,
 )
-from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -37,8 +37,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._dask import in_memory
+from skinvariant._models import seeded_clone
 from skinvariant._validation import namespace
 from skinvariant.metrics import METRICS as _REGISTRY
 from skinvariant.pooling import linear_pool_weights, log_pool_weights, smoothed_log
@@ -128,9 +128,10 @@ def decision_agreement(values, others):
 def signal_to_noise(agreements):
     r"""Return prior weights from correlations: their signal-to-noise ratios.
 
-    A member whose values correlate by c with those that it should have carries signal
-    and noise of variances in the ratio :math:`c^2 / (1 - c^2)`, which is how much it
-    counts in the best unbiased mean of independent members.
+    A member whose values correlate by c with the right ones contains signal and noise
+    of variances in the ratio :math:`c^2 / (1 - c^2)`, which is its weight in the best
+    unbiased mean of independent members.  0.01 is added to the denominator, so that the
+    weight is finite for c = 1.
 
     Parameters
     ----------
@@ -158,37 +159,10 @@ def signal_to_noise(agreements):
 # --- members ------------------------------------------------------------------------
 
 
-def _fit_member(estimator, X, y, fit_params):
-    return estimator.fit(X, y, **fit_params)
-
-
 def _in_use(weights):
     """Return the members of positive weight, or the first one where all are 0."""
     positive = {name: weight for name, weight in weights.items() if weight > 0}
     return positive or dict(list(weights.items())[:1])
-
-
-def _behind_names(model, frame):
-    """Return a fitted model that takes arrays, though it was fitted on such frames."""
-    library = type(frame).__module__.partition(".")[0]
-    if library not in ("pandas", "polars"):
-        return model
-    # no callable of this package: skinvariant.persistence trusts what is in the step
-    step = FunctionTransformer(feature_names_out="one-to-one").fit(frame)
-    if not hasattr(step, "feature_names_in_"):
-        return model  # columns without names, and a model that knows of none
-    return make_pipeline(step.set_output(transform=library), model)
-
-
-def _softmax_head(n_classes):
-    """Return a logistic regression whose inputs are the decision values of classes."""
-    head = LogisticRegression()
-    head.classes_ = np.arange(n_classes)
-    head.coef_ = np.eye(n_classes) if n_classes > 2 else np.array([[-1.0, 1.0]])
-    head.intercept_ = np.zeros(len(head.coef_))
-    head.n_features_in_ = n_classes
-    head.n_iter_ = np.zeros(1, dtype=np.int32)
-    return head
 
 
 def _with_missing_classes(head, n_classes):
@@ -209,12 +183,14 @@ def _with_missing_classes(head, n_classes):
 # --- estimators ---------------------------------------------------------------------
 
 
-class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
+class _InvariantVoting(BaseEstimator):
     """What the classifier and the regressor share.
 
-    Subclasses say how targets are encoded, what a member's outputs and decision values
-    are, and how outputs are pooled (`_encode`, `_outputs`, `_values`, `_pool`,
-    `_pool_weights`), and which head is fitted where none is given.
+    A subclass defines how it encodes targets (`_encode`, `_encode_anchors`,
+    `_indicators`), a member's outputs and decision values (`_outputs`, `_values`), how
+    outputs are pooled and weighted (`_pool`, `_set_weights`, `_fit_weights`), the head
+    where none is given (`_default_head`, `_check_head`), and the members that are
+    fitted on the anchors (`_behind`, `_few_shot`).
     """
 
     _doc_link_module = "skinvariant"
@@ -248,7 +224,6 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    @with_callbacks
     def fit(self, X, y, **fit_params):
         """Draw the anchors and fit one head for each member.
 
@@ -273,21 +248,21 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         ValueError, TypeError
             If a parameter or the input is not as documented.
         """
-        metadata = {"metadata": fit_params} if fit_params else {}
-        with telling(self, X=X, y=y, **metadata):
-            self._fit(X, y, fit_params)
-        return self
-
-    def _fit(self, X, y, fit_params):
         # two rows, since an anchor's comparison with itself is left out
         rows = {"ensure_min_samples": 2, "y_numeric": self._y_numeric}
         X, y = self._validate(X, y=y, multi_output=True, **rows)
         given, y = self._encode(y)
-        estimator, fit_params = self._seeded_head(fit_params)
+        estimator = self._head()
+        if self.estimator is not None and self.random_state is not None:
+            seed = check_random_state(self.random_state).randint(2**31 - 1)
+            estimator = seeded_clone(estimator, seed)
+        fit_params = self._routed(estimator, fit_params)
         aggregator = self._make_aggregator()
         compared = aggregator._fit(X, given)
         if len(aggregator.anchors_) < 2:
-            raise ValueError(f"{type(self).__name__} needs 2 anchors or more; got 1")
+            raise ValueError(
+                f"{type(self).__name__} must have 2 anchors or more; got 1"
+            )
         relative = dict(self._by_metric(aggregator, aggregator.transform(X)))
         if reserved := set(relative).intersection(_MEMBERS):
             raise ValueError(
@@ -300,7 +275,7 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
             scaler.fit(X, sample_weight=fit_params.get("sample_weight"))
             rows.append(scaler.transform(X))
         heads = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_member)(clone(estimator), x, y, fit_params) for x in rows
+            delayed(clone(estimator).fit)(x, y, **fit_params) for x in rows
         )
         members = dict(zip(relative, heads, strict=False))
         if self.absolute:
@@ -319,9 +294,10 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
             self._own_outputs["absolute"] = self._outputs(
                 members["absolute"], aggregator.anchors_
             )
+        return self
 
     def _set_own(self, members, aggregator, anchors, n_rows):
-        """Store the members that vote in the space of `fit`, and their weights."""
+        """Store the members in the space of `fit`, and their weights."""
         self.aggregator_ = aggregator
         self.anchors_ = anchors
         self.named_estimators_ = Bunch(**members)
@@ -336,15 +312,15 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         self._own = None
 
     def rebase(self, anchors, y=None):
-        """Put another space's parallel anchors under this fitted estimator.
+        """Return this model for another space, of which it gets the parallel anchors.
 
-        Nothing is trained on anything but the anchors.
+        Whatever is trained is trained on the anchors alone.
 
         Parameters
         ----------
         anchors : array-like of shape (n_anchors, n_features_new)
-            The same samples as `anchors_`, in the same order, as the new encoder has
-            them.  Any width.
+            The same samples as `anchors_`, in the same order, in the new space.  Any
+            width.
         y : array-like of shape (n_anchors,) or (n_anchors, n_outputs), default=None
             Labels or targets of the anchors.  They replace the model's own predictions
             as evidence for the weights, and train a few-shot head, one more member.
@@ -385,7 +361,9 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
             for name, member, output in own._translated(rows):
                 members[name], outputs[name] = member, output
                 references[name] = own._own_outputs["absolute"]
-        targets = own._pooled_own()
+        # what the members predicted together for the anchors at fit
+        own_outputs = {name: own._own_outputs[name] for name in own.weights_}
+        targets = own._pool(own_outputs, list(own.weights_.values()))
         if y is not None:
             if few_shot := own._few_shot(rows, given):
                 members["few_shot"], outputs["few_shot"] = few_shot
@@ -410,7 +388,7 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         """Yield the members behind translations, and their left-out outputs.
 
         "kernel" maps to the few decision values of the absolute head, not to all axes
-        of its space: so width and penalty are chosen for the directions that matter.
+        of its space, so that width and penalty suit the directions that matter.
         """
         old, head = self.anchors_, self.named_estimators_["absolute"]
         targets = self._values(self._own_outputs["absolute"])
@@ -419,8 +397,15 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         left_out = kernel.left_out_.reshape(len(new), -1)
         yield "kernel", *self._behind(kernel, left_out)
         turned = SpaceTranslator("orthogonal").set_output(transform="default")
-        folds = KFold(min(5, len(new)), shuffle=True, random_state=0)
-        left_out = cross_val_predict(turned, new, old, cv=folds)
+        splits = KFold(min(5, len(new)), shuffle=True, random_state=0).split(new)
+        rows, left_out = zip(
+            *(
+                (test, turned.fit(new[train], old[train]).transform(new[test]))
+                for train, test in splits
+            ),
+            strict=True,
+        )
+        left_out = np.concatenate(left_out)[np.argsort(np.concatenate(rows))]
         member = make_pipeline(turned.fit(new, old), head)
         yield "orthogonal", member, self._outputs(head, left_out)
 
@@ -509,8 +494,8 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         if self.aggregator_ is None:
             raise AttributeError(
-                "a model stitched by old_anchors= has no anchor_indices_: its anchors "
-                "were given as rows"
+                "a model stitched by old_anchors= has no anchor_indices_, since its "
+                "anchors were given as rows"
             )
         return self.aggregator_.anchor_indices_
 
@@ -584,21 +569,8 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
             head.set_fit_request(sample_weight=True)
         return head
 
-    def _seeded_head(self, fit_params):
-        """Return the unfitted head with seeds, and what goes to its `fit`."""
-        head = self._head()
-        if self.estimator is not None and self.random_state is not None:
-            seed = check_random_state(self.random_state).randint(2**31 - 1)
-            unset = [
-                name
-                for name, value in head.get_params().items()
-                if name.rpartition("__")[2] == "random_state" and value is None
-            ]
-            head.set_params(**dict.fromkeys(unset, seed))
-        return head, self._routed(head, fit_params)
-
     def _routed(self, estimator, fit_params):
-        """Return what the members' `fit` is given beside rows and targets."""
+        """Return what the members' `fit` takes besides rows and targets."""
         if get_config()["enable_metadata_routing"]:
             return process_routing(self, "fit", **fit_params).estimator.fit
         if unknown := set(fit_params) - {"sample_weight"}:
@@ -641,11 +613,6 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
         for (metric, _), own in zip(aggregator._metrics, columns, strict=True):
             yield metric.name, own
 
-    def _pooled_own(self):
-        """Return what the members predict together for the anchors at fit."""
-        outputs = {name: self._own_outputs[name] for name in self.weights_}
-        return self._pool(outputs, list(self.weights_.values()))
-
     def _members_outputs(self, X):
         """Return the outputs and the weights of all members that have a weight."""
         check_is_fitted(self)
@@ -664,18 +631,17 @@ class _InvariantVoting(CallbackSupportMixin, BaseEstimator):
 class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     r"""A vote of one head for each metric and one on the space itself.
 
-    The recommended model: train it on one encoder's embeddings, and when the encoder
-    is replaced, `stitch` (or `rebase`) needs the anchors alone.  Which metrics survive
-    the change, and how well a translation serves, is estimated from the anchors.
+    This is the recommended model.  Train it on one encoder's embeddings; when the
+    encoder is replaced, `stitch` (or `rebase`) needs only the anchors.  From these it
+    estimates which metrics survive the change, and how well a translation does.
 
     Parameters
     ----------
     estimator : classifier with `predict_proba`, default=None
-        The head, of which each member is a clone.  None: a logistic
-        regression with ``C=0.1``.  Of the penalties tried on held-back rows of text,
-        image and graph encoders, a weaker one lost up to .03 after a change of
-        encoder, and a stronger one up to .1 in the encoder's own space with few
-        anchors.
+        The head, of which each member is a clone.  None: a logistic regression with
+        ``C=0.1``.  On held-back rows of text, image and graph encoders, weaker
+        penalties lost up to .03 after a change of encoder, and stronger ones up to .1
+        in the encoder's own space with few anchors.
     n_anchors : int, default=300
         How many anchors to choose among the fitted rows.  Where there are fewer rows,
         all of them, with a warning.
@@ -694,7 +660,7 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
         Applied to the relative vectors of each metric.
     absolute : bool, default=True
         Whether a head on the standardised space itself is a member, too.  Without it
-        no member stands behind a translation after `rebase`.
+        there are no members behind translations after `rebase`.
     random_state : int, RandomState instance or None, default=None
         Seed of the choice of anchors, and of every `random_state` in `estimator` that
         is None.
@@ -736,9 +702,20 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
 
     Notes
     -----
-    In the space of `fit` the members form a logarithmic opinion pool,
-    :math:`p(c) \propto \prod_m p_m(c)^{w_m}`: the absolute head has weight 2/3, and
-    the heads of the metrics share the rest.  After `rebase` the members are
+    The members form a logarithmic opinion pool with weights :math:`w_m`,
+
+    .. math:: p(c) \propto \prod_m p_m(c)^{w_m}.
+
+    In the space of `fit`, with M metrics, the weights are fixed:
+
+    ============  ====================================================  =========
+    member        what it is                                            weight
+    ============  ====================================================  =========
+    metric names  a head on each relative space                         1 / (3 M)
+    "absolute"    a head on the standardised space                      2 / 3
+    ============  ====================================================  =========
+
+    After `rebase` the members are
 
     ============  ====================================================================
     metric names  the fitted heads on the rebased relative spaces
@@ -748,22 +725,23 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     "few_shot"    with `y`: a logistic regression trained on the new anchors
     ============  ====================================================================
 
-    Their weights are those of `skinvariant.pooling.log_pool_weights` with ``alpha=50``.
-    The rows of evidence are the anchors, each left out: its self-comparison is replaced
-    by the mean of the others, and what is fitted on the anchors predicts it from a fit
-    without it.  The targets are what this model predicts for the old anchors, or `y`.
-    The prior weights are signal-to-noise ratios, scaled to sum 1,
+    and `skinvariant.pooling.log_pool_weights` with ``alpha=50`` computes their weights
+    from what each predicts for the anchors.  The targets are what this model predicts
+    for the old anchors, or `y`.  The prior weights are signal-to-noise ratios of the
+    correlations :math:`c_m` in `agreement_`, scaled to sum 1:
 
-    .. math:: w_m \propto c_m^2 / (1 - c_m^2 + 0.01),
+    .. math:: w_m \propto c_m^2 / (1 - c_m^2 + 0.01).
 
-    where :math:`c_m` is `agreement_`.  Members of weight 0 are not computed in
-    `predict`.  With 10 anchors or fewer the weights stay close to the prior.  Classes
-    that the anchors miss are known to every member but "few_shot", which gives them
-    probability 0; that member is left out where all anchors are of one class.  So that
-    no member can veto a class, its probabilities count as shares of the rows that it
-    was fitted on (`skinvariant.pooling.smoothed_log`), in both spaces alike: without
-    the absolute head, a transformation of `invariances_` changes no prediction.  All of
-    it is deterministic.
+    No anchor is evidence for itself.  On a relative space its self-comparison is
+    replaced by the mean of its other comparisons; what is fitted on the anchors
+    predicts each of them from a fit without it.  With 10 anchors or fewer the weights
+    stay close to the prior.  Members of weight 0 are not computed in `predict`.
+
+    Each member's probabilities are smoothed as shares of the rows that it was fitted on
+    (`skinvariant.pooling.smoothed_log`), so that none can veto a class.  Classes that
+    the anchors lack have probability 0 by "few_shot" alone; this member is left out
+    where all anchors are of one class.  Without the absolute head, a transformation of
+    `invariances_` changes no prediction.  Nothing in `rebase` is random.
 
     References
     ----------
@@ -819,7 +797,9 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
 
     def _set_classes(self, classes):
         if len(classes) < 2:
-            raise ValueError(f"a vote needs 2 classes or more; got 1 class, {classes}")
+            raise ValueError(
+                f"y must have 2 classes or more; got 1 class, {classes.tolist()}"
+            )
         self.classes_ = classes
 
     def _encode_anchors(self, y):
@@ -862,7 +842,13 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
         return log_odds(outputs)
 
     def _behind(self, kernel, left_out):
-        head = _softmax_head(len(self.classes_))
+        # a logistic regression whose inputs are the decision values of the classes
+        n_classes, head = len(self.classes_), LogisticRegression()
+        head.classes_ = np.arange(n_classes)
+        head.coef_ = np.eye(n_classes) if n_classes > 2 else np.array([[-1.0, 1.0]])
+        head.intercept_ = np.zeros(len(head.coef_))
+        head.n_features_in_ = n_classes
+        head.n_iter_ = np.zeros(1, dtype=np.int32)
         return make_pipeline(kernel, head), softmax(left_out, axis=1)
 
     def _few_shot(self, X, codes):
@@ -888,7 +874,7 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
         return fit(everything), outputs
 
     def _fit_weights(self, outputs, y, sample_weight):
-        """Keep the weights: predictions for fitted rows are too sure to learn them."""
+        """Keep the weights: probabilities of fitted rows are too high to learn them."""
 
     def _smoothing_rows(self, name):
         """Return how many rows a member's head was fitted on."""
@@ -961,15 +947,15 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
 
 
 class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
-    """A vote of one regressor for each metric and one on the space itself.
+    r"""A vote of one regressor for each metric and one on the space itself.
 
-    The recommended model for numbers: see `InvariantVotingClassifier`.
+    This is the recommended model for numbers: see `InvariantVotingClassifier`.
 
     Parameters
     ----------
     estimator : regressor, default=None
-        The head, of which each member is a clone.  None: a ridge
-        regression that chooses its penalty by generalised cross-validation.
+        The head, of which each member is a clone.  None: a ridge regression that
+        chooses its penalty by generalised cross-validation.
     n_anchors : int, default=300
         How many anchors to choose among the fitted rows.  Where there are fewer rows,
         all of them, with a warning.
@@ -988,7 +974,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
         Applied to the relative vectors of each metric.
     absolute : bool, default=True
         Whether a head on the standardised space itself is a member, too.  Without it
-        no member stands behind a translation after `rebase`.
+        there are no members behind translations after `rebase`.
     random_state : int, RandomState instance or None, default=None
         Seed of the choice of anchors, and of every `random_state` in `estimator` that
         is None.
@@ -1028,11 +1014,16 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
 
     Notes
     -----
-    The weights are those of `skinvariant.pooling.linear_pool_weights`, in the space of
-    `fit` from the fitted rows, with 2/3 as the prior weight of the absolute head; the
-    heads of the metrics share the rest.  After `rebase` the members and the prior
-    weights are those of `InvariantVotingClassifier`, with predictions as decision
-    values.
+    The members form a linear pool of their predictions :math:`f_m`, with weights
+    :math:`w_m` and an intercept,
+
+    .. math:: f(x) = b + \sum_m w_m f_m(x).
+
+    `skinvariant.pooling.linear_pool_weights` with ``alpha=50`` computes the weights in
+    both spaces.  In the space of `fit` it does so from the fitted rows, where the fixed
+    weights of `InvariantVotingClassifier` are the prior.  After `rebase` it uses the
+    anchors; members and prior weights are then those of `InvariantVotingClassifier`,
+    with predictions as decision values.
 
     Examples
     --------
@@ -1085,11 +1076,15 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
 
     @staticmethod
     def _behind(kernel, left_out):
-        return kernel, left_out
+        # a linear regression that predicts its inputs, the translated predictions
+        n_outputs, head = left_out.shape[1], LinearRegression()
+        head.coef_, head.intercept_ = np.eye(n_outputs), np.zeros(n_outputs)
+        head.n_features_in_ = n_outputs
+        return make_pipeline(kernel, head), left_out
 
     def _few_shot(self, X, y):
         """Return a head fitted on the anchors, and its outputs for those left out."""
-        if len(X) < 3:  # of two, with one left out, no penalty can be chosen
+        if len(X) < 3:  # with one of two left out, no penalty can be chosen
             return None
         scaler = StandardScaler().set_output(transform="default")
         model = make_pipeline(scaler, RidgeCV(np.logspace(-2, 4, 13)))
@@ -1098,7 +1093,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
         return model.fit(X, y), left_out.reshape(len(X), -1)
 
     def _fit_weights(self, outputs, y, sample_weight):
-        """Learn the weights from the fitted rows that have a weight."""
+        """Compute the weights from the fitted rows that have a weight."""
         kept, prior = sample_weight > 0, list(self.weights_.values())
         outputs = (output[kept] for output in outputs)
         outputs = dict(zip(self.weights_, outputs, strict=True))
@@ -1156,7 +1151,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
 def pool_translations(model, anchors, old_anchors, y=None):
     """Pool a fitted model of one space behind translations from another.
 
-    What `skinvariant.stitch` does with `old_anchors`.
+    `skinvariant.stitch` does this with `old_anchors`.
 
     Parameters
     ----------
@@ -1187,7 +1182,12 @@ def pool_translations(model, anchors, old_anchors, y=None):
     predicted = np.asarray(model.predict(old_anchors))
     pool._n_outputs = None if predicted.ndim == 1 else predicted.shape[1]
     pool.intercept_ = 0.0
-    member = _behind_names(model, old_anchors)
+    member, library = model, type(old_anchors).__module__.partition(".")[0]
+    if library in ("pandas", "polars"):
+        # no callable of this package, so that files of persistence load the step
+        step = FunctionTransformer(feature_names_out="one-to-one").fit(old_anchors)
+        if hasattr(step, "feature_names_in_"):
+            member = make_pipeline(step.set_output(transform=library), model)
     pool._own_outputs = {"absolute": pool._outputs(member, old_anchors)}
     pool._set_own({"absolute": member}, None, rows, len(rows))
     return pool.rebase(anchors, y)

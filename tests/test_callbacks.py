@@ -7,11 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
-from skinvariant import (
-    InvariantVotingClassifier,
-    InvariantVotingRegressor,
-    stitch,
-)
+from skinvariant import stitch
 from skinvariant.datasets import make_related_spaces
 
 callback = pytest.importorskip(
@@ -128,27 +124,7 @@ def test_progress_of_a_pipeline(capsys):
     assert stitched.score(SPACES.X_b, y) > 0.8
 
 
-@pytest.mark.parametrize("vote", [InvariantVotingClassifier, InvariantVotingRegressor])
-def test_the_fit_of_a_vote_is_one_task(vote):
-    """It begins and ends, and nothing else changes."""
-    recorder = Recorder()
-    plain = vote(n_anchors=30, random_state=0).fit(X, y)
-    told = clone(plain).set_callbacks(recorder).fit(X, y)
-    assert recorder.heard == [
-        "setup",
-        ("begin", "fit", 0),
-        ("end", "fit", 0),
-        "teardown",
-    ]
-    np.testing.assert_array_equal(told.predict(X), plain.predict(X))
-    with pytest.raises(ValueError, match="metrics must be at least one"):
-        told.set_params(metrics=()).fit(X, y)
-    assert recorder.heard[-1] == "teardown"
-
-
 def test_a_fit_without_callbacks_leaves_nothing_behind():
     """No attribute of the callbacks stays on the estimator."""
-    vote = InvariantVotingClassifier(n_anchors=30)
-    for model in (vote, make_head()):
-        fitted = model.fit(X, y)
-        assert not [name for name in vars(fitted) if "callback" in name]
+    fitted = make_head().fit(X, y)
+    assert not [name for name in vars(fitted) if "callback" in name]

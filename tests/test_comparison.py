@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tracemalloc
 import warnings
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -13,16 +14,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import procrustes
 from scipy.spatial.distance import cdist
-from scipy.stats import pearsonr, rankdata, spearmanr
+from scipy.stats import kstest, pearsonr, rankdata, spearmanr
 from sklearn import config_context
 from sklearn.cross_decomposition import CCA
 from sklearn.gaussian_process.kernels import RBF
-from sklearn.metrics.pairwise import pairwise_kernels, rbf_kernel
+from sklearn.metrics.pairwise import (
+    cosine_similarity,
+    pairwise_kernels,
+    rbf_kernel,
+)
 
 from skinvariant import comparison
 from skinvariant.comparison import (
     INVARIANCES,
     cka,
+    mantel_test,
     mean_canonical_correlation,
     mean_reciprocal_rank,
     mutual_knn,
@@ -414,7 +420,8 @@ def test_calibrated_measures_keep_their_invariances(entry, seed):
 def test_every_measure_has_declared_invariances():
     """And every declared name is a measure."""
     declared = {name for name, _, _ in INVARIANCES}
-    measures = set(comparison.__all__) - {"INVARIANCES", "space_agreement"}
+    others = {"INVARIANCES", "mantel_test", "space_agreement"}
+    measures = set(comparison.__all__) - others
     assert declared == measures
     for _, _, classes in INVARIANCES:
         assert classes <= set(TRANSFORMATIONS)
@@ -878,3 +885,67 @@ def test_comparison_takes_no_torch():
     """It can be imported where torch is not installed, and loads nothing of it."""
     code = "import sys, skinvariant.comparison; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
+# --- do the rows of two spaces correspond? ----------------------------------------
+
+
+def mantel_correlation(X_a, X_b):
+    """Correlation of the cosines of all pairs, by scipy."""
+    above = np.triu_indices(len(X_a), 1)
+    cosines = [cosine_similarity(X - X.mean(axis=0)) for X in (X_a, X_b)]
+    return pearsonr(*(values[above] for values in cosines)).statistic
+
+
+def test_the_mantel_statistic_is_the_correlation_of_cosines():
+    """Against scipy's, over the pairs."""
+    X_a, X_b = alike()
+    correlation, p_value = mantel_test(X_a[:15], X_b[:15, ::2], n_permutations=50)
+    assert correlation == pytest.approx(mantel_correlation(X_a[:15], X_b[:15, ::2]))
+    assert 1 <= 51 * p_value <= 51
+    assert 51 * p_value == pytest.approx(round(51 * p_value))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_p_value_of_few_rows_counts_all_orders(seed):
+    """Of 5 rows there are 120 orders, all of which are tried."""
+    X_a, X_b = np.random.default_rng(seed).standard_normal((2, 5, 4))
+    correlation, p_value = mantel_test(X_a, X_b)
+    by_chance = [
+        mantel_correlation(X_a, X_b[list(order)]) for order in permutations(range(5))
+    ]
+    reached = np.sum(np.array(by_chance) >= correlation - 1e-12)
+    assert p_value == pytest.approx(reached / 120)
+
+
+def test_the_p_value_of_many_rows_has_the_seed_of_its_orders():
+    """It estimates the share of all orders, and equal seeds give equal values."""
+    X_a, X_b = np.random.default_rng(1).standard_normal((2, 6, 4))
+    correlation, few = mantel_test(X_a, X_b, n_permutations=400, random_state=3)
+    assert (correlation, few) == mantel_test(
+        X_a, X_b, n_permutations=400, random_state=np.random.RandomState(3)
+    )
+    exact = mantel_test(X_a, X_b, n_permutations=720)[1]
+    # three standard errors of a share of 400
+    assert abs(few - exact) < 3 * np.sqrt(exact * (1 - exact) / 400)
+    assert mantel_test(X_a, X_b, n_permutations=400, random_state=4)[1] != few
+
+
+def test_the_p_values_of_wrong_orders_are_uniform():
+    """So that a threshold of 0.01 lets 1 of 100 wrong orders pass."""
+    spaces = make_related_spaces(30, random_state=0)
+    rng = np.random.default_rng(0)
+    p_values = [
+        mantel_test(spaces.X_a, spaces.X_b[rng.permutation(30)])[1] for _ in range(200)
+    ]
+    assert kstest(p_values, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    ("rows_a", "rows_b", "message"),
+    [(5, 4, "same rows; got 5 and 4"), (2, 2, "minimum of 3 is required")],
+)
+def test_what_the_mantel_test_refuses(rows_a, rows_b, message):
+    """Other rows, and too few."""
+    with pytest.raises(ValueError, match=message):
+        mantel_test(np.eye(6)[:rows_a], np.eye(6)[:rows_b])

@@ -1,9 +1,10 @@
-"""cross_stitch: every head under every encoder, and what else one might do."""
+"""cross_stitch: every head under every encoder, and the alternatives to it."""
 
 import builtins
 import dataclasses
 import json
 import re
+import sys
 from itertools import permutations
 
 import numpy as np
@@ -34,15 +35,20 @@ from skinvariant import (
     InvariantVotingClassifier,
     RelativeProjector,
     stitch,
-    stitching,
 )
 from skinvariant.anchors import choose_anchors
 from skinvariant.datasets import make_related_spaces
-from skinvariant.stitching import BASELINES, StitchingReport, cross_stitch
+from skinvariant.stitching import (
+    BASELINES,
+    StitchingReport,
+    _cross_stitch,
+    cross_stitch,
+)
+from skinvariant.stitching._methods import METHODS
 from skinvariant.translation import SpaceTranslator
 
 CHEAP = {"n_resamples": 0, "n_seeds": 2, "random_state": 0}
-FREE = ("majority", "absolute", "anchors", "retrained")
+FREE = ("majority", "absolute", "few_shot", "retrained")
 
 
 def split(X, n_train=80):
@@ -87,7 +93,7 @@ def report_of(scores, resampled=None, methods=("own", "stitched"), counts=(10,))
     return StitchingReport(names, methods, counts, "accuracy", scores, resampled)
 
 
-# what is known beforehand
+# known answers
 
 
 def test_invariant_heads_survive_and_absolute_heads_do_not(digits):
@@ -117,7 +123,7 @@ def test_orthogonal_translation_undoes_a_rotation(digits):
 
 
 def test_shuffled_labels_give_the_majority(data):
-    """Where the rows tell nothing, no method is much above the most frequent class."""
+    """Without information in the rows no method is much above the commonest class."""
     spaces, (y_train, y_test) = data
     rng = np.random.default_rng(0)
     y = rng.permutation(y_train), rng.permutation(y_test)
@@ -151,7 +157,7 @@ def test_all_scores_equal_loops_written_here(data, anchors):
             few = make_pipeline(StandardScaler(), clone(head))
             few.fit(A[indices], y_train[indices])
             A_test = list(spaces.values())[a][1]
-            cells["anchors"][s, :, a] = few.score(A_test, y_test)
+            cells["few_shot"][s, :, a] = few.score(A_test, y_test)
             cells["retrained"][s, :, a] = absolute.score(A_test, y_test)
             cells["own"][s, a, :] = fitted.score(A_test, y_test)
             for b, (B, B_test) in enumerate(spaces.values()):
@@ -274,8 +280,8 @@ def test_the_head_of_the_baselines_is_what_comes_after_the_projecting_step(data)
         assert report.matrix("retrained")[0, 0] == expected
 
 
-def test_rivals_are_not_of_straw(data):
-    """A penalty that suits relative vectors does not blind them on a small scale."""
+def test_baselines_are_not_unfairly_weak(data):
+    """A penalty that suits relative vectors does not weaken them on a small scale."""
     spaces, y = data
     model = make_pipeline(
         RelativeProjector(20, post="standardize", random_state=0),
@@ -283,7 +289,7 @@ def test_rivals_are_not_of_straw(data):
     )
     small = {name: [X / 1000 for X in parts] for name, parts in spaces.items()}
     reports = [cross_stitch(model, each, y, **CHEAP) for each in (spaces, small)]
-    for method in ("retrained", "translate_ridge", "anchors"):
+    for method in ("retrained", "translate_ridge", "few_shot"):
         usual, scaled = (report.matrix(method) for report in reports)
         assert_allclose(scaled, usual)
     assert reports[1].matrix("retrained").min() > 0.6  # chance is a third
@@ -324,7 +330,7 @@ def test_a_vote_of_one_head_per_metric(data):
     paths = {f"{name}__relativeprojector__anchors": indices for name, _ in voters}
     vote.set_params(cosine__relativeprojector__anchors=indices)
     report = cross_stitch(
-        vote, spaces, (y_train, y_test), baselines=["anchors"], **CHEAP
+        vote, spaces, (y_train, y_test), baselines=["few_shot"], **CHEAP
     )
     own = clone(vote).set_params(**paths).fit(spaces["a"][0], y_train)
     stitched = stitch(own, spaces["b"][0][indices])
@@ -335,7 +341,7 @@ def test_a_vote_of_one_head_per_metric(data):
     np.testing.assert_array_equal(report.matrix("stitched")[0, :2], expected)
     few = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
     few.fit(spaces["b"][0][indices], y_train[indices])
-    assert report.matrix("anchors")[0, 1] == few.score(spaces["b"][1], y_test)
+    assert report.matrix("few_shot")[0, 1] == few.score(spaces["b"][1], y_test)
 
 
 def test_a_vote_with_a_head_on_the_space_itself(data):
@@ -380,12 +386,12 @@ def test_a_regressor_that_projects_itself_has_a_ridge_head(data):
 )
 @pytest.mark.parametrize("classes", [[1], [0, 2]])
 def test_classes_that_the_anchors_lack(data, classes, scoring):
-    """They have probability 0 by "anchors"; of one class alone this is the answer."""
+    """They have probability 0 by "few_shot"; one class alone is always predicted."""
     spaces, (y_train, y_test) = data
     indices = np.flatnonzero(np.isin(y_train, classes))[:20]
     head = LogisticRegression(max_iter=5000)
     model = make_pipeline(RelativeProjector(anchors=indices), StandardScaler(), head)
-    how = {"baselines": ["anchors"], "scoring": scoring, **CHEAP}
+    how = {"baselines": ["few_shot"], "scoring": scoring, **CHEAP}
     report = cross_stitch(model, spaces, (y_train, y_test), **how)
     A, A_test = spaces["a"]
     few = (
@@ -400,7 +406,26 @@ def test_classes_that_the_anchors_lack(data, classes, scoring):
         "roc_auc_ovr": roc_auc_score(y_test, proba, multi_class="ovr"),
         "top_k_accuracy": top_k_accuracy_score(y_test, proba),
     }
-    assert_allclose(report.matrix("anchors")[:, 0], expected[scoring])
+    assert_allclose(report.matrix("few_shot")[:, 0], expected[scoring])
+
+
+def test_scores_belong_where_the_table_of_methods_has_them(data):
+    """They vary along head, encoder, both or neither, and agree in a single space."""
+    spaces, y = data
+    report = cross_stitch(linear(), spaces, y, **CHEAP)
+    assert report.methods == tuple(METHODS)
+    for name, method in METHODS.items():
+        matrix = report.matrix(name)
+        varies = {
+            "head": np.ptp(matrix, axis=0).max() > 0,
+            "encoder": np.ptp(matrix, axis=1).max() > 0,
+        }
+        if method.belongs_to == "both":
+            expected = report.matrix(method.same_space).diagonal()
+            assert_array_equal(matrix.diagonal(), expected)
+        else:
+            belongs = {axis: axis == method.belongs_to for axis in varies}
+            assert varies == belongs, name
 
 
 def test_no_fit_is_done_twice(data, monkeypatch):
@@ -433,8 +458,8 @@ def test_n_jobs_changes_nothing(data):
     assert one.resampled.tobytes() == two.resampled.tobytes()
 
 
-class Sayer(ClassifierMixin, BaseEstimator):
-    """Says for each row what its first feature is."""
+class Reader(ClassifierMixin, BaseEstimator):
+    """Predicts the first feature of each row."""
 
     def fit(self, X, y):
         """Learn the classes alone."""
@@ -446,14 +471,14 @@ class Sayer(ClassifierMixin, BaseEstimator):
         return X[:, 0].astype(int)
 
 
-class Counter(Sayer):
-    """Notes how many threads it may use."""
+class Counter(Reader):
+    """Counts the threads that it may use."""
 
-    seen = set()
+    counts = set()
 
     def fit(self, X, y):
-        """Note it and learn the classes."""
-        self.seen.update(pool["num_threads"] for pool in threadpool_info())
+        """Count them and learn the classes."""
+        self.counts.update(pool["num_threads"] for pool in threadpool_info())
         return super().fit(X, y)
 
 
@@ -463,7 +488,7 @@ def test_every_fit_has_one_thread(data):
     model = make_pipeline(RelativeProjector(20), Counter())
     with threadpool_limits(2):
         cross_stitch(model, spaces, y, baselines=["retrained"], **CHEAP)
-    assert Counter.seen == {1}
+    assert Counter.counts == {1}
 
 
 def test_the_model_and_the_data_are_not_touched(data):
@@ -496,35 +521,45 @@ def test_other_containers(data):
     assert_allclose(report.scores, plain.scores, atol=1.5 / 60)
 
 
-def test_progress_is_told_when_asked(data, capsys):
-    """One line for each absolute head and each draw and space; else silence."""
+def test_the_progress_bar(data, capsys):
+    """Of absolute heads and of draws and spaces, on stderr; none by default."""
+    pytest.importorskip("tqdm")
     spaces, y = data
     cross_stitch(linear(), spaces, y, baselines=FREE, **CHEAP)
-    assert capsys.readouterr().out == ""
-    cross_stitch(linear(), spaces, y, baselines=FREE, verbose=1, **CHEAP)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 + 2 * 3
-    pattern = r"cross_stitch: (\d+) of 9 done in \d+ s, about (\d+) s left"
-    found = [re.fullmatch(pattern, line) for line in lines]
-    assert [int(match[1]) for match in found] == list(range(1, 10))
-    assert found[-1][2] == "0"
+    assert capsys.readouterr() == ("", "")
+    cross_stitch(linear(), spaces, y, baselines=FREE, verbose=True, **CHEAP)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.findall(r"\d+\.\d+/9.00", printed.err)[0] == "0.00/9.00"
+    assert re.findall(r"\d+\.\d+/9.00 \[", printed.err)[-1] == "9.00/9.00 ["
+    cross_stitch(linear(), spaces, y, baselines=["majority"], verbose=True, **CHEAP)
+    assert "6.00/6.00 [" in capsys.readouterr().err  # without absolute heads
+
+
+def test_the_progress_bar_needs_tqdm(data, monkeypatch):
+    """The error gives the command, before anything is fitted."""
+    spaces, y = data
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(RidgeClassifier, "fit", None)
+    with pytest.raises(ImportError, match=r"pip install 'skinvariant\[progress\]'"):
+        cross_stitch(linear(), spaces, y, verbose=True, **CHEAP)
 
 
 # intervals
 
 
-def test_resampled_rows_know_a_binomial_accuracy():
+def test_resampled_rows_give_the_interval_of_a_binomial_accuracy():
     """The half width is the normal quantile times sqrt(p (1 - p) / n)."""
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=400)
     right = rng.random(400) < 0.8
-    said = np.where(right, y, 1 - y)[:, None] * np.ones((1, 3)) + [[0, 7, 9]]
-    spaces = {"a": split(said, 100), "b": split(said, 100)}
+    read = np.where(right, y, 1 - y)[:, None] * np.ones((1, 3)) + [[0, 7, 9]]
+    spaces = {"a": split(read, 100), "b": split(read, 100)}
     report = cross_stitch(
         linear(10),
         spaces,
         split(y, 100),
-        head=Sayer(),
+        head=Reader(),
         baselines=["absolute"],
         scoring=lambda model, X, y: (model.predict(X) == y).mean(),
         n_resamples=2000,
@@ -558,8 +593,9 @@ def test_resampled_scores_are_means_over_the_seeds(data, monkeypatch):
     """Resamples that are the rows themselves have the scores of the rows."""
     spaces, y = data
     rows = np.arange(len(y[1]))
-    monkeypatch.setattr(stitching, "_resampled_rows", lambda *args: [rows, rows])
-    report = cross_stitch(linear(), spaces, y, n_anchors=[5, 20], **CHEAP)
+    monkeypatch.setattr(_cross_stitch, "resample", lambda *args, **kwargs: rows)
+    how = CHEAP | {"n_resamples": 1}
+    report = cross_stitch(linear(), spaces, y, n_anchors=[5, 20], **how)
     assert_array_equal(report.resampled[:, :, 0], report.scores.mean(axis=2))
 
 
@@ -637,7 +673,7 @@ def test_json_there_and_back(report, tmp_path):
 @pytest.mark.parametrize("text", ['{"a": 1}', "{}"])
 def test_other_json_is_refused(text):
     """Not every JSON is a report."""
-    with pytest.raises(ValueError, match="not a report"):
+    with pytest.raises(ValueError, match=r"must be a report written by .*; got '{"):
         StitchingReport.from_json(text)
 
 
@@ -648,7 +684,7 @@ def test_the_frame_has_each_score_once(report):
     names = ["method", "head", "encoder", "n_anchors", "seed", "score"]
     assert list(frame.columns) == names
     assert not frame.duplicated(names[:-1]).any()
-    one_space = {"own", "majority", "anchors", "retrained"}
+    one_space = {"own", "majority", "few_shot", "retrained"}
     assert len(frame) == 2 * 2 * (4 * 3 + (len(report.methods) - 4) * 6)
     for (method, count), part in frame.groupby(["method", "n_anchors"]):
         same = part["head"] == part["encoder"]
@@ -660,7 +696,7 @@ def test_the_frame_has_each_score_once(report):
     assert cell == report.scores[1, 0, 1, 2, 0]
 
 
-def test_the_frame_says_what_it_needs(report, monkeypatch):
+def test_the_frame_needs_pandas(report, monkeypatch):
     """Without pandas the error gives the command."""
     real = builtins.__import__
 
@@ -697,7 +733,8 @@ def test_scores_that_are_not_positive_have_no_index():
 
 def test_the_best_baseline_is_one_that_can_stand_in_for_stitching():
     """Not the ceiling; and not one that some pairs lack."""
-    methods = ("own", "stitched", "absolute", "translate_ridge", "anchors", "retrained")
+    methods = ("own", "stitched", "absolute", "translate_ridge", "few_shot")
+    methods += ("retrained",)
     levels = np.array([0.9, 0.8, 0.89, 0.7, 0.6, 0.95])
     scores = np.ones((6, 1, 1, 2, 2)) * levels[:, None, None, None, None]
     assert report_of(scores, methods=methods).best_baseline() == "absolute"
@@ -710,12 +747,12 @@ def test_the_best_baseline_is_one_that_can_stand_in_for_stitching():
     ("lead", "verdict"),
     [
         (0.1, "Stitch."),
-        (0.002, "cannot be told apart"),
+        (0.002, "do not show which of the two is better"),
         (-0.1, "Better translate, or stitch a vote (InvariantVotingClassifier"),
     ],
 )
 def test_the_verdict_follows_from_the_paired_interval(lead, verdict):
-    """Stitch, translate, or not known; with the figures that decide."""
+    """Stitch, translate, or undecided; with the figures that decide."""
     methods = ("own", "stitched", "majority", "translate_ridge")
     levels = np.array([0.9, 0.6 + lead, 0.3, 0.6])[:, None, None, None, None]
     by_seed = np.array([[-1, 0, 1], [1, -2, 1], [0, 0, 0], [-1, 2, -1]]) / 128
@@ -738,7 +775,7 @@ def test_the_verdict_names_a_remedy_that_was_not_tried():
     assert StitchingReport.from_json(report.to_json()).votes is True
 
 
-def test_the_report_knows_whether_the_model_is_a_vote():
+def test_the_report_records_whether_the_model_is_a_vote():
     """Also as the last step of a pipeline."""
     pair = make_related_spaces(120, n_classes=3, random_state=0)
     spaces = {
@@ -755,6 +792,25 @@ def test_the_report_knows_whether_the_model_is_a_vote():
     assert not cross_stitch(product, *given, **few).votes
 
 
+def test_without_an_interval_there_is_no_verdict():
+    """One seed and no resamples show no difference, nor that there is none."""
+    levels = np.array([0.9, 0.8, 0.6])[:, None, None, None, None]
+    methods = ("own", "stitched", "translate_ridge")
+    text = report_of(levels * np.ones((2, 2)), methods=methods).summary()
+    assert "Stitching minus this: +0.200, without an interval." in text
+    assert "Two seeds or two resamples, at least, would give one." in text
+    assert "nan" not in text
+    assert "Stitch." not in text
+    assert "do not show" not in text
+
+
+def test_without_scores_there_is_no_verdict():
+    """A scorer that returns NaN leaves no worst pair."""
+    text = report_of(np.full((2, 1, 1, 2, 2), np.nan)).summary()
+    assert text.endswith("No pair of a head and another encoder has a stitched score.")
+    assert "inf" not in text
+
+
 def test_the_summary_names_the_worst_pair_and_useless_ones():
     """A person reads which encoder not to swap for which."""
     own = np.array([[0.8, 0.8], [0.4, 0.4]])
@@ -769,7 +825,7 @@ def test_the_summary_names_the_worst_pair_and_useless_ones():
     assert repr(report).startswith("StitchingReport(spaces=('a', 'b')")
 
 
-def test_a_curve_is_told_by_numbers_of_anchors(report):
+def test_a_curve_has_a_line_for_each_method(report):
     """The largest number is the report's, the others have their own lines."""
     text = str(report)
     assert "3 spaces, 30 anchors, 2 seed(s), scoring: accuracy" in text
@@ -809,15 +865,16 @@ def wrong(spaces, name, X_train=None, X_test=None):
         (lambda s: list(s.values()), "must be a mapping of names"),
         (lambda s: {"a": s["a"]}, r"at least 2; got \['a'\]"),
         (lambda s: s | {1: s["a"]}, "must be strings; got 1"),
-        (lambda s: s | {"b": s["b"][0]}, r"\['b'\] must be a pair"),
-        (lambda s: wrong(s, "b", s["b"][0][1:]), "'a' has 80 rows, of 'b' 79"),
-        (lambda s: wrong(s, "c", None, s["c"][1][1:]), "'a' has 60 rows, of 'c' 59"),
-        (lambda s: wrong(s, "c", None, s["b"][1]), "4 features, X_test 6"),
+        (lambda s: s | {"b": s["b"][0]}, r"\['b'\] must be a pair .*; got ndarray"),
+        (lambda s: s | {"b": (*s["b"], s["b"][0])}, r"\['b'\] must be a pair"),
+        (lambda s: wrong(s, "b", s["b"][0][1:]), "'a' with 80 rows, of 'b' with 79"),
+        (lambda s: wrong(s, "c", None, s["c"][1][1:]), "60 rows, of 'c' with 59"),
+        (lambda s: wrong(s, "c", None, s["b"][1]), "4 features, X_test with 6"),
         (lambda s: wrong(s, "c", s["c"][0] * np.nan), r"X_train of spaces\['c'\]"),
     ],
 )
 def test_wrong_spaces(data, change, message):
-    """Each error says which space, what it must be and what it is."""
+    """Each error names the space, what it must be and what it is."""
     spaces, y = data
     with pytest.raises((TypeError, ValueError), match=message):
         cross_stitch(linear(), change(spaces), y, **CHEAP)
@@ -827,7 +884,7 @@ def test_wrong_spaces(data, change, message):
     ("params", "message"),
     [
         ({"baselines": ["translate"]}, r"baselines must be one of \['absolute'"),
-        ({"n_anchors": 81}, "n_anchors=81 is more than the 80 training rows"),
+        ({"n_anchors": 81}, "n_anchors must be at most the 80 training rows; got 81"),
         ({"n_anchors": []}, "at least one number; got none"),
         ({"n_anchors": [10, 2.5]}, "n_anchors must be an integer"),
         ({"n_anchors": [0, 3]}, r"n_anchors must be an integer in \[1"),
@@ -839,7 +896,7 @@ def test_wrong_spaces(data, change, message):
     ],
 )
 def test_wrong_parameters(data, params, message):
-    """Each error says what it must be and what was got."""
+    """Each error states what it must be and what was got."""
     spaces, y = data
     with pytest.raises((TypeError, ValueError), match=message):
         cross_stitch(linear(), spaces, y, **CHEAP | params)
@@ -848,12 +905,47 @@ def test_wrong_parameters(data, params, message):
 def test_wrong_targets(data):
     """A pair, as long as the rows."""
     spaces, (y_train, y_test) = data
-    with pytest.raises(ValueError, match="y must be a pair"):
+    with pytest.raises(ValueError, match=r"y must be a pair .*; got ndarray"):
         cross_stitch(linear(), spaces, y_train, **CHEAP)
     with pytest.raises(
         ValueError, match=r"y_test must have .* 60 .* got shape \(59,\)"
     ):
         cross_stitch(linear(), spaces, (y_train, y_test[1:]), **CHEAP)
+
+
+def test_targets_of_different_shapes(data):
+    """A column against rows would be compared as a table of all with all."""
+    spaces, (y_train, y_test) = data
+    column, columns = y_train[:, None], y_test[:, None]
+    for y in ((y_train, columns), (column, y_test), (y_train, np.c_[y_test, y_test])):
+        with pytest.raises(ValueError, match=r"have the same columns; got shapes \("):
+            cross_stitch(linear(), spaces, y, **CHEAP)
+    with pytest.raises(ValueError, match=r"one label; got shapes \(80, 1\)"):
+        cross_stitch(linear(), spaces, (column, columns), **CHEAP)
+    model = make_pipeline(RelativeProjector(20), Ridge())
+    how = {"baselines": FREE, **CHEAP}
+    one, two = (
+        cross_stitch(model, spaces, y, **how)
+        for y in ((y_train, y_test), (column, columns))
+    )
+    assert_allclose(two.scores, one.scores)
+
+
+def test_labels_that_are_not_trained_on(data):
+    """Words against numbers would all be wrong; a single unknown label is named."""
+    spaces, (y_train, y_test) = data
+    words = np.array(["x", "y", "z"])
+    with pytest.raises(ValueError, match=r"\['x', 'y', 'z'\]; got \[0, 1, 2\]"):
+        cross_stitch(linear(), spaces, (words[y_train], y_test), **CHEAP)
+    one_more = np.where(np.arange(60) == 7, 9, y_test)
+    with pytest.raises(ValueError, match=r"y_train, \[0, 1, 2\]; got \[9\]"):
+        cross_stitch(linear(), spaces, (y_train, one_more), **CHEAP)
+    how = {"baselines": [], **CHEAP}
+    integers, floats = (
+        cross_stitch(linear(), spaces, (y_train, y_test.astype(dtype)), **how)
+        for dtype in (int, float)
+    )
+    assert_array_equal(integers.scores, floats.scores)
 
 
 @pytest.mark.parametrize(
@@ -876,7 +968,7 @@ def test_wrong_models(data, model):
 def test_wrong_numbers_of_given_anchors(data):
     """All rows are all, and of given anchors there are no more."""
     spaces, y = data
-    with pytest.raises(ValueError, match=r"must be None with anchors='all'"):
+    with pytest.raises(ValueError, match=r"must be None with anchors='all'; got 10"):
         cross_stitch(linear(anchors="all"), spaces, y, n_anchors=10, **CHEAP)
-    with pytest.raises(ValueError, match="n_anchors=9 is more than the 7 given"):
+    with pytest.raises(ValueError, match="at most the 7 given anchors; got 9"):
         cross_stitch(linear(anchors=range(7)), spaces, y, n_anchors=9, **CHEAP)

@@ -19,17 +19,18 @@ if not DOCS.is_dir():
     pytest.skip("the pages are not beside the tests", allow_module_level=True)
 
 
-def modules():
-    """The files of the public modules: of a package, its first file."""
-    files = [*PACKAGE.glob("[!_]*.py"), *PACKAGE.glob("[!_]*/__init__.py")]
-    return [PACKAGE / "__init__.py", *sorted(files)]
+def public_modules():
+    """Every public module, by full name, with its file; a package's is its first."""
+    yield "skinvariant", PACKAGE / "__init__.py"
+    for path in sorted(PACKAGE.glob("[!_]*.py")):
+        yield f"skinvariant.{path.stem}", path
+    for path in sorted(PACKAGE.glob("[!_]*/__init__.py")):
+        yield f"skinvariant.{path.parent.name}", path
 
 
 def public_names():
     """Every public name, by full name, as the sources list them."""
-    for path in modules():
-        folders = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        module = ".".join(part for part in folders if part != "__init__")
+    for module, path in public_modules():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if (
                 isinstance(node, ast.Assign)
@@ -117,12 +118,12 @@ def test_there_are_methods_to_look_at():
 
 def test_every_module_and_constant_says_what_it_is():
     """A docstring, or a comment of the form that Sphinx reads."""
-    for path in modules():
+    for module, path in public_modules():
         text = path.read_text(encoding="utf-8")
         assert ast.get_docstring(ast.parse(text)), path
         home = path.parent.name if path.stem == "__init__" else path.stem
         for name in re.findall(r"^([A-Z]\w+) = ", text, flags=re.MULTILINE):
-            if f"skinvariant.{home}.{name}" in set(public_names()):
+            if f"{module}.{name}" in set(public_names()):
                 assert re.search(rf"#: .*\n(#: .*\n)*{name} = ", text), name
 
 

@@ -38,7 +38,7 @@ def test_the_weights_of_a_log_pool_are_recovered(opinions):
 
 
 @pytest.mark.parametrize("alpha", [0.5, 20])
-def test_the_log_pool_minimises_what_it_says(opinions, alpha):
+def test_the_log_pool_minimises_the_documented_loss(opinions, alpha):
     """A generic minimiser of the documented loss, without gradients, agrees."""
     log_probas, targets, _ = opinions
     prior = np.array([0.2, 0.3, 0.6])
@@ -127,7 +127,7 @@ def members(digits):
 
 
 def test_a_pool_is_as_good_as_its_best_member(digits, members):
-    """And the one that guesses has no say in which class it is."""
+    """The one that guesses does not change the predicted class."""
     pool = PooledClassifier(members).fit(*digits[2:4])
     scores = {name: member.score(*digits[4:]) for name, member in members}
     assert pool.score(*digits[4:]) >= max(scores.values()) > scores["guess"] + 0.5
@@ -149,7 +149,7 @@ def test_probabilities_are_those_of_the_formula(digits, members):
     np.testing.assert_array_equal(pool.predict(X), expected.argmax(axis=1))
 
 
-def test_a_member_that_says_never_has_no_veto(digits):
+def test_a_probability_of_zero_is_no_veto(digits):
     """Naive Bayes gives probabilities of exactly 0; the logarithm stays finite."""
     sure = GaussianNB(var_smoothing=1e-12).fit(digits[0] * 100, digits[1])
     X = digits[2] * 100
@@ -210,10 +210,12 @@ def test_what_a_pool_refuses(digits, members):
         PooledClassifier([("new", GaussianNB())]).fit(X, y)
     with pytest.raises(NotFittedError):
         PooledClassifier(members).predict(X)
-    with pytest.raises(TypeError, match="must have predict_proba; 'svc' is LinearSVC"):
+    with pytest.raises(
+        TypeError, match="must have predict_proba; got 'svc', LinearSVC"
+    ):
         PooledClassifier([("svc", LinearSVC().fit(X, y))]).fit(X, y)
     other = GaussianNB().fit(X[y < 5], y[y < 5])
-    with pytest.raises(ValueError, match="'few' has"):
+    with pytest.raises(ValueError, match="got 'few' with"):
         PooledClassifier([*members, ("few", other)]).fit(X, y)
 
 

@@ -139,7 +139,7 @@ def public_names():
         for method in ("fit", "rebase", "predict", "get_metadata_routing", *methods):
             yield f"skinvariant.voting.InvariantVoting{kind}.{method}"
     yield "skinvariant.RelativeProjector.inverse_transform"
-    for method in ("fit", "transform", "predict", "inverse_transform", "score"):
+    for method in ("fit", "transform", "inverse_transform", "score"):
         yield f"skinvariant.translation.SpaceTranslator.{method}"
     if "skinvariant.heads" in MODULES:
         yield "skinvariant.heads.InvariantClassifier.predict_proba"

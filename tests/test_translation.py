@@ -209,8 +209,8 @@ def test_few_rows_come_back_from_the_map_they_gave():
 
 
 @pytest.mark.parametrize("method", ["ridge", "kernel"])
-def test_what_has_no_inverse_says_so(method):
-    """Neither hasattr nor a call promises an inverse, and the error tells a way."""
+def test_what_has_no_inverse(method):
+    """Neither hasattr nor a call promises an inverse, and the error names a way."""
     translator = SpaceTranslator(method)
     assert not hasattr(translator, "inverse_transform")
     assert hasattr(SpaceTranslator("affine"), "inverse_transform")
@@ -484,7 +484,7 @@ def test_one_row_at_a_time(method):
 
 @pytest.mark.parametrize("method", _METHODS)
 def test_fitted_on_one_row(method):
-    """One row is met, and where there is an offset tells of no other."""
+    """One row is fitted exactly, and with an offset all rows are mapped to it."""
     X, y = noisy(30)
     translator = SpaceTranslator(method).fit(X[:1], y[:1])
     assert_allclose(translator.transform(X[:1]), y[:1], atol=1e-9)
@@ -494,7 +494,7 @@ def test_fitted_on_one_row(method):
 
 @pytest.mark.parametrize("method", _METHODS)
 def test_constant_columns(method):
-    """A column that says nothing changes nothing, and one to be met is met."""
+    """A constant source column changes nothing, and a target one is fitted exactly."""
     X, y = noisy(30)
     constant = np.full((30, 1), 7.0)
     plain = SpaceTranslator(method).fit(X, y)
@@ -531,7 +531,7 @@ def test_one_column_may_have_one_dimension(method):
 
 @pytest.mark.parametrize("method", ["ridge", "kernel"])
 def test_a_wild_row_leaves_the_others_as_they_are(method):
-    """One source row a hundred million times as long: the kernel does not care."""
+    """One source row a hundred million times as long: the kernel ignores it."""
     X, y = noisy(60)
     plain = SpaceTranslator("kernel").fit(X[1:40], y[1:40])
     wild = X[:40].copy()
@@ -561,7 +561,7 @@ def test_units_of_any_size(method, exponents):
 def test_a_map_beyond_the_range_of_numbers_is_refused(method):
     """From a space of 1e-200 into one of 1e200 a map would need 1e400."""
     X, y = noisy(30)
-    with pytest.raises(ValueError, match=r"not finite.*rescale"):
+    with pytest.raises(ValueError, match=r"must be finite.*rescale"):
         SpaceTranslator(method).fit(X * 1e-200, y * 1e200)
 
 
@@ -572,16 +572,6 @@ def test_score_weighs_columns_by_variance():
     missed = np.sum((translator.transform(X[30:]) - y[30:]) ** 2)
     total = np.sum((y[30:] - y[30:].mean(axis=0)) ** 2)
     assert translator.score(X[30:], y[30:]) == pytest.approx(1 - missed / total)
-
-
-@pytest.mark.parametrize("method", _METHODS)
-def test_cross_val_predict_takes_it(method):
-    """Rows translated by maps that have not seen them: scikit-learn's own tool."""
-    X, y = noisy(40)
-    translator = SpaceTranslator(method)
-    predicted = cross_val_predict(translator, X, y, cv=4)
-    first = SpaceTranslator(method).fit(X[10:], y[10:]).transform(X[:10])
-    assert_allclose(predicted[:10], first, atol=1e-9)
 
 
 def test_grid_search_takes_it():
@@ -640,5 +630,5 @@ def test_rows_of_another_width_do_not_come_back():
     """The inverse takes rows of the target space only."""
     X, y = noisy(30)
     translator = SpaceTranslator("affine").fit(X, y)
-    with pytest.raises(ValueError, match=r"X has 6 features, but .* of 9 features"):
+    with pytest.raises(ValueError, match=r"X must have 9 features.*; got 6"):
         translator.inverse_transform(X)

@@ -1103,11 +1103,11 @@ def test_weights_that_the_head_does_not_take(head):
 def test_routed_weights(head):
     """Through a Pipeline, a search, and a head that is a Pipeline itself."""
     with config_context(enable_metadata_routing=True):
-        asks = clone(EXACT_HEAD).set_fit_request(sample_weight=True)
+        weighted = clone(EXACT_HEAD).set_fit_request(sample_weight=True)
         estimator = {
             "default": None,
-            "linear": asks,
-            "pipeline": make_pipeline(FunctionTransformer(), asks),
+            "linear": weighted,
+            "pipeline": make_pipeline(FunctionTransformer(), weighted),
         }[head]
         rows = np.flatnonzero(KEPT)[:40]
         vote = InvariantVotingClassifier(estimator, **SMALL | {"anchors": rows})
@@ -1135,7 +1135,7 @@ def test_routed_weights(head):
             neighbours.fit(X, Y, sample_weight=SAMPLE_WEIGHT)
 
 
-def test_routing_asks_without_drawing():
+def test_routing_draws_nothing():
     """A generator given as `random_state` is not used up by looking at the request."""
     state = np.random.RandomState(0)
     model = InvariantVotingClassifier(RandomForestClassifier(), random_state=state)

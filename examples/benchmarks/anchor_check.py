@@ -2,7 +2,7 @@
 
 ``SKINVARIANT_DATA=folder python examples/benchmarks/anchor_check.py [n_draws]`` draws
 anchors at random, for every ordered pair of encoders of every data set, and prints the
-share of draws with p > 0.01 in `skinvariant.stitching.mantel_test`: of right anchors
+share of draws with p > 0.01 in `skinvariant.comparison.mantel_test`: of right anchors
 (false alarms), and of wrong ones (detections): in random order, shifted by one, half of
 them in random order, and those of another data set.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skinvariant.stitching import mantel_test
+from skinvariant.comparison import mantel_test
 
 ARCHIVES = {
     "TREC": "trec_text_embeddings.npz",

@@ -1,0 +1,403 @@
+"""StitchingReport: the scores of `cross_stitch`, and what is computed from them."""
+
+import dataclasses
+import json
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import norm
+
+from skinvariant._validation import check_choice, check_number
+from skinvariant.stitching._methods import METHODS
+from skinvariant.stitching._summary import anchor_curve, methods_table, verdict
+
+_FORMAT = "skinvariant.StitchingReport"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StitchingReport:
+    r"""What `cross_stitch` has measured: every head under every encoder.
+
+    All scores are in one array, complete for every pair of a head and an encoder.  A
+    score that depends on only one of the two is repeated along the other.  Where head
+    and encoder are of the same space there is nothing to transfer, so that a method
+    has the scores of another one there:
+
+    =====================  ==================  ====================
+    method                 score belongs to    in a single space
+    =====================  ==================  ====================
+    "own"                  the head            itself
+    "stitched"             head and encoder    "own"
+    "majority"             neither             itself
+    "absolute"             head and encoder    "retrained"
+    "translate\_..."       head and encoder    "retrained"
+    "few_shot"             the encoder         itself
+    "retrained"            the encoder         itself
+    =====================  ==================  ====================
+
+    Parameters
+    ----------
+    spaces : tuple of str
+        Names of the spaces.
+    methods : tuple of str
+        "own", "stitched" and the baselines.
+    n_anchors : tuple of int
+        Numbers of anchors, ascending.
+    scoring : str
+        What the scores are.
+    scores : ndarray of shape (n_methods, n_counts, n_seeds, n_spaces, n_spaces)
+        Scores by method, number of anchors, seed, head and encoder; NaN where there
+        is none ("absolute" between spaces of different width).
+    resampled : ndarray of shape (n_methods, n_counts, n_resamples, n_spaces, n_spaces)
+        Means over the seeds, on resampled test rows.  The rows of a resample are the
+        same for every method and pair.
+    votes : bool, default=False
+        Whether the model is an InvariantVotingClassifier or InvariantVotingRegressor.
+
+    See Also
+    --------
+    cross_stitch : Makes the report.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant.stitching import StitchingReport
+    >>> own, stitched = [[0.9, 0.9], [0.8, 0.8]], [[0.9, 0.9], [0.6, 0.8]]
+    >>> report = StitchingReport(
+    ...     spaces=("old", "new"), methods=("own", "stitched"), n_anchors=(300,),
+    ...     scoring="accuracy", scores=np.array([own, stitched])[:, None, None],
+    ...     resampled=np.empty((2, 1, 0, 2, 2)))
+    >>> report.stitching_index().round(2).tolist()
+    [[1.0, 1.0], [0.75, 1.0]]
+    >>> report.passes(min_index=0.7), report.passes(min_index=0.8)
+    (True, False)
+    """
+
+    spaces: tuple
+    methods: tuple
+    n_anchors: tuple
+    scoring: str
+    scores: np.ndarray
+    resampled: np.ndarray
+    votes: bool = False
+
+    def matrix(self, method="stitched", *, n_anchors=None):
+        """Return the scores of a method, head by encoder, as means over the seeds.
+
+        Parameters
+        ----------
+        method : str, default="stitched"
+            One of `methods`.
+        n_anchors : int, default=None
+            One of the report's; None: the largest.
+
+        Returns
+        -------
+        ndarray of shape (n_spaces, n_spaces)
+            Row i is the head of ``spaces[i]``, column j the encoder of ``spaces[j]``.
+
+        Raises
+        ------
+        ValueError
+            If the report has no such method or number of anchors.
+        """
+        return self.scores[self._at(method, n_anchors)].mean(axis=0)
+
+    def stitching_index(self, method="stitched", *, n_anchors=None):
+        """Return what part of its own score each head keeps under each encoder.
+
+        Parameters
+        ----------
+        method : str, default="stitched"
+            One of `methods`: "stitched" for the stitching index, a baseline to see
+            what part of the same score that one reaches.
+        n_anchors : int, default=None
+            One of the report's; None: the largest.
+
+        Returns
+        -------
+        ndarray of shape (n_spaces, n_spaces)
+            Means over the seeds of the scores, divided by those of "own".
+
+        Raises
+        ------
+        ValueError
+            If an own score is not positive, so that a ratio to it means nothing; or
+            if the report has no such method or number of anchors.
+        """
+        own = self.matrix("own", n_anchors=n_anchors)
+        if not (own > 0).all():
+            raise ValueError(
+                "the stitching index is a part of the head's own score, which must be "
+                f"positive; got {own.min():.3g} by scoring={self.scoring!r}: use one "
+                "that is 0 for a useless model, or compare scores by interval()"
+            )
+        return self.matrix(method, n_anchors=n_anchors) / own
+
+    def interval(
+        self,
+        method="stitched",
+        baseline=None,
+        *,
+        pair=None,
+        n_anchors=None,
+        confidence=0.95,
+    ):
+        """Return the score of a method, or its lead over another, with an interval.
+
+        The value is the mean over the seeds and over all pairs of a head and another
+        encoder.  The variance of its error is the sum of two variances: that of the
+        mean when the test rows are resampled, and that between the seeds divided by
+        their number.  Methods are compared on the same rows and seeds.
+
+        Parameters
+        ----------
+        method : str, default="stitched"
+            One of `methods`.
+        baseline : str, default=None
+            One of `methods`, to be subtracted.
+        pair : tuple of (str, str), default=None
+            Names of the head's and the encoder's space; None: the mean of all pairs
+            of two different ones.
+        n_anchors : int, default=None
+            One of the report's; None: the largest.
+        confidence : float in (0, 1), default=0.95
+            How often such an interval contains the true value.
+
+        Returns
+        -------
+        value : float
+            The mean; NaN where no pair has a score.
+        low, high : float
+            The normal interval around it; NaN where there are neither resamples nor
+            two seeds.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is not as documented.
+
+        Notes
+        -----
+        The interval covers the given encoders, and no others.  With fewer than five
+        seeds the variance between them is only a rough estimate.
+        """
+        if not 0 < check_number("confidence", confidence, Real, 0, 1) < 1:
+            raise ValueError(f"confidence must lie in (0, 1); got {confidence!r}")
+        at = self._at(method, n_anchors)
+        by_seed, by_rows = self.scores[at], self.resampled[at]
+        if baseline is not None:
+            at = self._at(baseline, n_anchors)
+            by_seed, by_rows = by_seed - self.scores[at], by_rows - self.resampled[at]
+        pairs = self._pairs(pair) & np.isfinite(by_seed).all(axis=0)
+        if not pairs.any():
+            return (np.nan,) * 3
+        by_seed, by_rows = (x[:, pairs].mean(axis=1) for x in (by_seed, by_rows))
+        variances = []
+        if len(by_rows) > 1:
+            variances.append(by_rows.var(ddof=1))
+        if len(by_seed) > 1:
+            variances.append(by_seed.var(ddof=1) / len(by_seed))
+        error = np.sqrt(sum(variances)) if variances else np.nan
+        value, half = by_seed.mean(), norm.ppf((1 + confidence) / 2) * error
+        return float(value), float(value - half), float(value + half)
+
+    def best_baseline(self, *, n_anchors=None):
+        """Return the best of the alternatives to stitching.
+
+        These are "absolute", the translations and "few_shot", which need no more than
+        the anchors and their labels; neither "majority" nor "retrained".
+
+        Parameters
+        ----------
+        n_anchors : int, default=None
+            One of the report's; None: the largest.
+
+        Returns
+        -------
+        str or None
+            The baseline with the highest mean over all pairs of two spaces; None
+            where none of them was measured.  A baseline without a score for every
+            pair ("absolute" between spaces of different width) is left out.
+        """
+        others = self._pairs()
+        means = {
+            method: self.matrix(method, n_anchors=n_anchors)[others].mean()
+            for method in self.methods
+            if METHODS[method].alternative
+        }
+        means = {method: mean for method, mean in means.items() if np.isfinite(mean)}
+        return max(means, key=means.get, default=None)
+
+    def passes(self, min_index=0.95, *, n_anchors=None):
+        """Return whether every head keeps enough of its score under every encoder.
+
+        The worst pair decides, not the mean, since one encoder is swapped at a time.
+
+        Parameters
+        ----------
+        min_index : float, default=0.95
+            The least stitching index (a mean over the seeds) that is enough.
+        n_anchors : int, default=None
+            One of the report's; None: the largest.
+
+        Returns
+        -------
+        bool
+            Whether no pair has less.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is not as documented, or there is no index: see
+            `stitching_index`.
+        """
+        check_number("min_index", min_index, Real, -np.inf)
+        return bool((self.stitching_index(n_anchors=n_anchors) >= min_index).all())
+
+    def to_frame(self):
+        """Return all scores as a long table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With columns "method", "head", "encoder", "n_anchors", "seed" (0, 1, ...)
+            and "score".  Each score occurs once for each number of anchors and seed:
+            those that belong to head and encoder where these are of two spaces, and
+            all others where they are of the same space.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "StitchingReport.to_frame needs pandas: pip install pandas"
+            ) from error
+        names = ("method", "n_anchors", "seed", "head", "encoder")
+        n_seeds = self.scores.shape[2]
+        levels = (self.methods, self.n_anchors, range(n_seeds), self.spaces)
+        index = pd.MultiIndex.from_product([*levels, self.spaces], names=names)
+        frame = pd.Series(self.scores.ravel(), index, name="score").reset_index()
+        two_spaces = frame["head"] != frame["encoder"]
+        of_both = [name for name in self.methods if METHODS[name].belongs_to == "both"]
+        frame = frame[two_spaces == frame["method"].isin(of_both)]
+        frame = frame.reset_index(drop=True)
+        return frame[["method", "head", "encoder", "n_anchors", "seed", "score"]]
+
+    def to_json(self, path=None):
+        """Write the report as JSON.
+
+        Parameters
+        ----------
+        path : str or path-like, default=None
+            Where to write it; None: return the text.
+
+        Returns
+        -------
+        str or None
+            The text, or None if it was written to `path`.
+        """
+        content = {"format": _FORMAT}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):  # JSON knows no NaN
+                shape = list(value.shape)
+                values = [x if np.isfinite(x) else None for x in value.ravel().tolist()]
+                value = {"shape": shape, "values": values}
+            content[field.name] = value
+        text = json.dumps(content, allow_nan=False)
+        if path is None:
+            return text
+        Path(path).write_text(text, encoding="utf-8")
+        return None
+
+    @classmethod
+    def from_json(cls, source):
+        """Read a report that `to_json` has written.
+
+        Parameters
+        ----------
+        source : str or path-like
+            The path of a file, or the text itself, which starts with ``{``.
+
+        Returns
+        -------
+        StitchingReport
+            The same report.
+
+        Raises
+        ------
+        ValueError
+            If `source` is no such report.
+        """
+        is_text = isinstance(source, str) and source.lstrip().startswith("{")
+        text = source if is_text else Path(source).read_text(encoding="utf-8")
+        content = json.loads(text)
+        if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
+            raise ValueError(
+                f"source must be a report written by {_FORMAT}.to_json; got "
+                f"{text[:40]!r}"
+            )
+        for name, value in content.items():
+            if isinstance(value, list):
+                content[name] = tuple(value)
+            elif isinstance(value, dict):
+                values = np.array(value["values"], dtype=float)
+                content[name] = values.reshape(value["shape"])
+        return cls(**content)
+
+    def summary(self, *, n_anchors=None):
+        """Return a table of the methods, a verdict and, of several counts, a curve.
+
+        Parameters
+        ----------
+        n_anchors : int, default=None
+            One of the report's; None: the largest.
+
+        Returns
+        -------
+        str
+            The text, which ``str(report)`` and ``print(report)`` give as well.
+        """
+        lines = [*methods_table(self, n_anchors), "", *verdict(self, n_anchors)]
+        if len(self.n_anchors) > 1:
+            lines += ["", *anchor_curve(self)]
+        return "\n".join(lines)
+
+    def __str__(self):
+        return self.summary()
+
+    def __repr__(self):
+        return (
+            f"StitchingReport(spaces={self.spaces!r}, n_anchors={self.n_anchors!r}, "
+            f"scoring={self.scoring!r}, n_seeds={self.scores.shape[2]})"
+        )
+
+    def _at(self, method, n_anchors):
+        """Return where a method and a number of anchors are in the arrays."""
+        methods = {name: place for place, name in enumerate(self.methods)}
+        place = check_choice("method", method, methods)
+        if n_anchors is None:
+            return place, len(self.n_anchors) - 1
+        if n_anchors not in self.n_anchors:
+            raise ValueError(
+                f"n_anchors must be one of {list(self.n_anchors)}; got {n_anchors!r}"
+            )
+        return place, self.n_anchors.index(n_anchors)
+
+    def _pairs(self, pair=None):
+        """Return a mask of one pair, or of all of two different spaces."""
+        if pair is None:
+            return ~np.eye(len(self.spaces), dtype=bool)
+        if len(pair) != 2 or not set(pair) <= set(self.spaces):
+            raise ValueError(
+                f"pair must name a head's and an encoder's space of "
+                f"{list(self.spaces)}; got {pair!r}"
+            )
+        head, encoder = (np.array([name == x for x in self.spaces]) for name in pair)
+        return np.outer(head, encoder)
