@@ -1,16 +1,16 @@
-"""What estimators need to tell scikit-learn's callbacks of their fits."""
+"""Fits as tasks of scikit-learn's callbacks, which scikit-learn has from 1.9 on."""
 
 import contextlib
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn 1.8 has none; goes when that is no longer the floor
+except ImportError:  # remove when 1.8 is no longer the floor
 
     class CallbackSupportMixin:
-        """Nothing to support."""
+        """An empty mixin."""
 
     def with_callbacks(fit):
-        """Return `fit` as it is."""
+        """Return `fit` unchanged."""
         return fit
 
 
@@ -18,29 +18,29 @@ __all__ = ["CallbackSupportMixin", "telling", "with_callbacks"]
 
 
 @contextlib.contextmanager
-def telling(estimator, *, max_subtasks=0, **given):
-    """Tell callbacks that a fit begins and, unless it fails, that it has ended.
+def telling(estimator, *, max_subtasks=0, **data):
+    """Call the callbacks' hooks at the begin of a fit and, unless it fails, at its end.
 
     Parameters
     ----------
     estimator : CallbackSupportMixin
-        What is fitted, in a method under `with_callbacks`.
+        The estimator, in a method decorated by `with_callbacks`.
     max_subtasks : int, default=0
-        How many parts the fit has, if it tells of them.
-    **given : object
+        Number of subtasks of the fit.
+    **data : object
         `X`, `y` and `metadata` of the fit.
 
     Yields
     ------
     sklearn.callback.CallbackContext or None
-        None before scikit-learn 1.9, which has no callbacks.
+        None before scikit-learn 1.9.
     """
     if not hasattr(estimator, "_init_callback_context"):
         yield None
         return
     context = estimator._init_callback_context(max_subtasks=max_subtasks)
-    context.call_on_fit_task_begin(estimator=estimator, **given)
+    context.call_on_fit_task_begin(estimator=estimator, **data)
     yield context
     context.call_on_fit_task_end(
-        estimator=estimator, **given, reconstruction_attributes=dict
+        estimator=estimator, **data, reconstruction_attributes=dict
     )

@@ -1,12 +1,14 @@
-"""Fitted models as torch modules and as ONNX: the members of a vote, and their pool.
+"""Fitted models as torch modules and as ONNX: voting models and neural heads.
 
 Importing this loads torch; `skinvariant.voting` imports it where it is used.
 """
 
+import copy
 import json
 import warnings
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import (
     ARDRegression,
@@ -37,7 +39,7 @@ except ImportError as error:
 
 _DTYPE = torch.float64
 
-# whose probabilities are the softmax, or of two classes the sigmoid, of linear values
+# their probabilities are the softmax, or with two classes the sigmoid, of linear values
 _CLASSIFIERS = (LinearDiscriminantAnalysis, LogisticRegression)
 _REGRESSORS = (
     ARDRegression,
@@ -62,9 +64,9 @@ class GaussianKernel(torch.nn.Module):
     rows : Tensor of shape (n_rows, n_features)
         The fixed rows, standardised.
     mean, scale : Tensor of shape (n_features,)
-        What standardises other rows.
+        Mean and scale by which other rows are standardised.
     gamma : float
-        The width, as `sklearn.metrics.pairwise.rbf_kernel` takes it.
+        The width parameter of `sklearn.metrics.pairwise.rbf_kernel`.
 
     Examples
     --------
@@ -103,12 +105,12 @@ class GaussianKernel(torch.nn.Module):
 
 
 class LinearPool(torch.nn.Module):
-    """The weighted sum of what members give for the same rows.
+    """The weighted sum of the members' outputs for the same rows.
 
     Parameters
     ----------
     members : dict of str to Module
-        Each takes rows and gives a tensor of shape (n_samples, n_outputs).
+        Each maps rows to a tensor of shape (n_samples, n_outputs).
     weights : sequence of float
         The weight of each.
     intercept : Tensor of shape (n_outputs,)
@@ -131,12 +133,12 @@ class LinearPool(torch.nn.Module):
         self.register_buffer("intercept", intercept)
 
     def forward(self, X):
-        """Pool what the members give.
+        """Pool the outputs of the members.
 
         Parameters
         ----------
         X : Tensor of shape (n_samples, n_features)
-            Rows, of any dtype: computed is in that of the module.
+            Rows of any dtype; the module computes in its own.
 
         Returns
         -------
@@ -158,14 +160,14 @@ class LinearPool(torch.nn.Module):
 
 
 class LogPool(LinearPool):
-    """The logarithmic opinion pool of members that give logits.
+    """The logarithmic opinion pool of members whose outputs are logits.
 
     Probabilities are smoothed first, as by `skinvariant.pooling.smoothed_log`.
 
     Parameters
     ----------
     members : dict of str to Module
-        Each takes rows and gives logits, a tensor of shape (n_samples, n_classes).
+        Each maps rows to logits, a tensor of shape (n_samples, n_classes).
     weights : sequence of float
         The weight of each.
     intercept : Tensor of shape (n_classes,)
@@ -199,7 +201,7 @@ class LogPool(LinearPool):
 
 
 def voting_module(model):
-    """Return a fitted voting model as one torch module, from rows to outputs.
+    """Return a fitted voting model, from rows to outputs, as one torch module.
 
     Parameters
     ----------
@@ -214,7 +216,7 @@ def voting_module(model):
     Raises
     ------
     TypeError
-        If a member of weight > 0 has no counterpart.
+        If a member of weight > 0 has no torch counterpart.
     """
     weights = {name: weight for name, weight in model.weights_.items() if weight > 0}
     members = {name: _member(model, name) for name in weights}
@@ -229,16 +231,58 @@ def voting_module(model):
     return LinearPool(members, list(weights.values()), intercept).eval()
 
 
+def head_module(head):
+    """Return a fitted neural head, from rows to outputs, as one torch module.
+
+    Parameters
+    ----------
+    head : InvariantClassifier or InvariantRegressor
+        Fitted.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        A `skinvariant.nn.ProductLayer` and a copy of the network, in evaluation mode.
+
+    Raises
+    ------
+    TypeError
+        If a metric, `pre` or `post` has no torch counterpart.
+    """
+    network, aggregator = copy.deepcopy(head.net_.module_), head.aggregator_
+    output = network.head[-1]
+    on = {"dtype": output.bias.dtype, "device": output.bias.device}
+    if not hasattr(head, "classes_"):  # targets in their own units
+        scale, mean = (
+            torch.as_tensor(values, **on)
+            for values in (head._scaler.scale_, head._scaler.mean_)
+        )
+        with torch.no_grad():
+            output.weight *= scale[:, None]
+            output.bias.copy_(output.bias * scale + mean)
+    anchors = head.anchors_.toarray() if issparse(head.anchors_) else head.anchors_
+    anchors, post = torch.as_tensor(anchors, **on), _named("post", aggregator.post)
+    pairs = aggregator._metrics
+    layers = [_relative_layer(aggregator, anchors, *pair, post) for pair in pairs]
+    return torch.nn.Sequential(nn.ProductLayer(layers), network).eval()
+
+
 def _member(model, name):
     """Return one member, from rows to logits or targets."""
-    front, affine = [], _Affine()
-    if model.aggregator_ is not None:
-        fitted = zip(model.aggregator_._metrics, model.aggregator_.posts_, strict=True)
-        for (metric, params), post in fitted:
+    front, affine, aggregator = [], _Affine(), model.aggregator_
+    if aggregator is not None:
+        pairs = zip(aggregator._metrics, aggregator.posts_, strict=True)
+        for (metric, params), scaler in pairs:
             if metric.name == name:
-                front = [_relative_layer(model.aggregator_, metric, params, post)]
-                if type(post) is StandardScaler:
-                    affine.scale(post)
+                post = None
+                if type(scaler) is StandardScaler:
+                    affine.scale(scaler)
+                else:
+                    post = _named("post", aggregator.post)
+                # prepared in the dtype of the anchors, whose rounding decides on rank
+                anchors = torch.as_tensor(aggregator.anchors_)
+                layer = _relative_layer(aggregator, anchors, metric, params, post)
+                front = [layer.to(_DTYPE)]
     steps = _flat(model.named_estimators_[name])
     for i, step in enumerate(steps):
         if type(step) is StandardScaler:
@@ -254,59 +298,37 @@ def _member(model, name):
             affine.multiply(*_coefficients(step))
         else:
             raise TypeError(
-                f"to_torch and to_onnx take linear members alone; member {name!r} is "
-                f"{model.named_estimators_[name]!r}: as estimator a LogisticRegression "
-                "would work, of a regressor Ridge, LinearRegression or the like, alone "
-                "or at the end of a Pipeline of StandardScalers"
+                f"member {name!r} must be linear for to_torch and to_onnx, such as a "
+                "LogisticRegression, or of a regressor Ridge, LinearRegression and the "
+                "like, alone or at the end of a Pipeline of StandardScalers; got "
+                f"{model.named_estimators_[name]!r}"
             )
     return torch.nn.Sequential(*front, affine.layer())
 
 
-def _relative_layer(aggregator, metric, params, post):
-    """Return one metric's relative space, but for a StandardScaler behind it."""
-    post = None if type(post) is StandardScaler else in_torch("post", aggregator.post)
+def _relative_layer(aggregator, anchors, metric, params, post):
+    """Return the relative space of one metric, with the `pre` of its aggregator."""
     return nn.RelativeLayer(
-        # prepared in the dtype of the anchors, whose rounding decides on their rank
-        torch.as_tensor(aggregator.anchors_),
-        in_torch("metrics", metric, METRICS.get(metric.name) is metric).name,
+        anchors,
+        _named("metrics", metric, METRICS.get(metric.name) is metric).name,
         metric_params=params,
-        pre=in_torch("pre", aggregator.pre),
+        pre=_named("pre", aggregator.pre),
         post=post,
-    ).to(_DTYPE)
+    )
 
 
-def in_torch(name, option, known=False):
-    """Return an option that torch modules have, or refuse one without counterpart.
-
-    Parameters
-    ----------
-    name : str
-        Of the parameter, for the error.
-    option : object
-        Its value.
-    known : bool, default=False
-        Whether there is a counterpart to what is no name.
-
-    Returns
-    -------
-    object
-        `option`.
-
-    Raises
-    ------
-    TypeError
-        If there is none.
-    """
+def _named(name, option, known=False):
+    """Return an option that has a torch counterpart: None, a name or a known object."""
     if known or option is None or isinstance(option, str):
         return option
     raise TypeError(
-        f"to_torch takes {name} by name alone, as these have torch modules; got "
-        f"{option!r}"
+        f"{name} must be given by name for to_torch and to_onnx, as only these options "
+        f"have torch modules; got {option!r}"
     )
 
 
 class _Affine:
-    """Affine maps one after another, as one: ``X @ coef.T + intercept``."""
+    """The composition of affine maps: ``X @ coef.T + intercept``."""
 
     def __init__(self):
         self.coef, self.intercept = None, 0.0
@@ -340,7 +362,7 @@ def _tensor(array):
 
 
 def _flat(estimator):
-    """Return the steps of nested pipelines, those that do something."""
+    """Return the steps of nested pipelines without those that change nothing."""
     if isinstance(estimator, Pipeline):
         steps = [step for _, step in estimator.steps]
         return [part for step in steps for part in _flat(step)]
@@ -350,7 +372,7 @@ def _flat(estimator):
 
 
 def _is_linear(head):
-    """Whether what a head gives is linear, or the softmax of what is."""
+    """Whether a head's predictions are linear, or the softmax of linear values."""
     kinds = {"predict_proba": _CLASSIFIERS, "predict": _REGRESSORS}
     method = "predict_proba" if hasattr(head, "classes_") else "predict"
     own = getattr(type(head), method, None)
@@ -362,7 +384,7 @@ def _coefficients(head):
     """Return a linear head's coefficients and intercept, of each class or target."""
     coef = np.atleast_2d(head.coef_)
     intercept = np.broadcast_to(head.intercept_, len(coef))
-    if hasattr(head, "classes_") and len(coef) == 1:  # whose softmax is the sigmoid
+    if hasattr(head, "classes_") and len(coef) == 1:  # a softmax of two is the sigmoid
         return np.vstack([-coef, coef]) / 2, np.append(-intercept, intercept) / 2
     return coef, intercept
 
@@ -370,79 +392,30 @@ def _coefficients(head):
 # --- ONNX ---------------------------------------------------------------------------
 
 
-def voting_onnx(model):
-    """Return a fitted voting model as ONNX, from rows to probabilities or targets.
+def onnx_model(model, dtype=None):
+    """Return a fitted model, from rows to probabilities or targets, as ONNX.
 
     Parameters
     ----------
-    model : InvariantVotingClassifier or InvariantVotingRegressor
-        Fitted.
+    model : fitted estimator
+        A voting model or a neural head.
+    dtype : {"float32", "float64"}, default=None
+        The dtype of the rows.  None: that of the anchors, or float64 where these are
+        integers.
 
     Returns
     -------
     onnx.ModelProto
-        With rows in the dtype of the anchors, or float64 where they are no floats.
+        The input "X" takes any number of rows.  The output is "probabilities" or
+        "targets".  The metadata are the "fingerprint" of the anchors, and of a
+        classifier "classes" as JSON.
 
     Raises
     ------
     ImportError
         If onnx or onnxscript is not installed.
     TypeError
-        If a member of weight > 0 has no counterpart.
-    """
-    module, name = voting_module(model), "targets"
-    if hasattr(model, "classes_"):
-        module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1))
-        name = "probabilities"
-    dtype = "float32" if model.anchors_.dtype == np.float32 else "float64"
-    width = model.n_features_in_
-    return to_onnx_model(module, width, dtype, name, onnx_properties(model))
-
-
-def onnx_properties(model):
-    """Return what an ONNX file tells besides the network.
-
-    Parameters
-    ----------
-    model : fitted estimator
-        A voting model or a head.
-
-    Returns
-    -------
-    dict of str to str
-        "fingerprint" of the anchors, and of a classifier "classes" as JSON.
-    """
-    properties = {"fingerprint": fingerprint(model)}
-    if hasattr(model, "classes_"):
-        properties["classes"] = json.dumps(model.classes_.tolist())
-    return properties
-
-
-def to_onnx_model(module, n_features, dtype, output_name, properties):
-    """Export a torch module from rows to outputs, for any number of rows.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        It takes a tensor of shape (n_samples, n_features).
-    n_features : int
-        Width of the rows.
-    dtype : str or numpy dtype
-        Of the rows: float32 or float64.
-    output_name : str
-        Name of the output; that of the input is "X".
-    properties : dict of str to str
-        The metadata.
-
-    Returns
-    -------
-    onnx.ModelProto
-        The model.
-
-    Raises
-    ------
-    ImportError
-        If onnx or onnxscript is not installed.
+        If a part of the model has no torch counterpart.
     """
     try:
         import onnx
@@ -451,18 +424,25 @@ def to_onnx_model(module, n_features, dtype, output_name, properties):
         raise ImportError(
             "to_onnx needs onnx and onnxscript: pip install 'skinvariant[onnx]'"
         ) from error
-    rows = torch.zeros(2, n_features, dtype=getattr(torch, np.dtype(dtype).name))
-    with warnings.catch_warnings():  # of torch, about its own parts
+    module, name = model.to_torch(), "targets"
+    properties = {"fingerprint": fingerprint(model)}
+    if hasattr(model, "classes_"):
+        module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1))
+        name = "probabilities"
+        properties["classes"] = json.dumps(model.classes_.tolist())
+    if dtype is None:
+        dtype = "float32" if model.anchors_.dtype == np.float32 else "float64"
+    rows = torch.zeros(2, model.n_features_in_, dtype=getattr(torch, dtype))
+    with warnings.catch_warnings():  # torch warns of its own parts
         warnings.simplefilter("ignore", (DeprecationWarning, FutureWarning))
         program = torch.onnx.export(
             module.cpu().eval(),
             (rows,),
             dynamo=True,
             input_names=["X"],
-            output_names=[output_name],
+            output_names=[name],
             dynamic_shapes=({0: torch.export.Dim("n_samples")},),
             verbose=False,
         )
-    model = program.model_proto
-    onnx.helper.set_model_props(model, properties)
-    return model
+    onnx.helper.set_model_props(program.model_proto, properties)
+    return program.model_proto

@@ -15,6 +15,7 @@ __all__ = [
     "PooledRegressor",
     "linear_pool_weights",
     "log_pool_weights",
+    "signal_to_noise",
     "smoothed_log",
 ]
 
@@ -178,6 +179,46 @@ def linear_pool_weights(predictions, targets, *, prior=None, alpha=10.0):
         return prior
     pull = np.sqrt(alpha) * np.eye(len(prior))
     return nnls(np.vstack([rows / unit, pull]), np.r_[targets / unit, pull @ prior])[0]
+
+
+def signal_to_noise(agreements, *, floor=1e-2):
+    r"""Return prior weights from correlations: their signal-to-noise ratios.
+
+    The values of a member that correlate by c with their targets carry signal and noise
+    with variances in the ratio :math:`c^2 / (1 - c^2)`.  In the best unbiased mean of
+    independent members, each has a weight proportional to this ratio.
+
+    Parameters
+    ----------
+    agreements : array-like of shape (n_members,)
+        Correlations in [0, 1].
+    floor : float > 0, default=0.01
+        Added to the variance of the noise, :math:`1 - c^2`, so that the ratio of a
+        perfect correlation is finite.
+
+    Returns
+    -------
+    ndarray of shape (n_members,)
+        Weights with sum 1; equal ones if all correlations are 0.
+
+    Examples
+    --------
+    >>> from skinvariant.pooling import signal_to_noise
+    >>> signal_to_noise([0.9, 0.5, 0.0]).round(2).tolist()
+    [0.92, 0.08, 0.0]
+
+    A smaller floor separates nearly perfect members more:
+
+    >>> signal_to_noise([1.0, 0.99]).round(2).tolist()
+    [0.75, 0.25]
+    >>> signal_to_noise([1.0, 0.99], floor=0.001).round(2).tolist()
+    [0.96, 0.04]
+    """
+    squares = np.square(agreements)
+    ratios = squares / (1 - squares + floor)
+    if not ratios.any():
+        return np.full(len(ratios), 1 / len(ratios))
+    return ratios / ratios.sum()
 
 
 def smoothed_log(proba, n_rows):

@@ -41,7 +41,12 @@ from skinvariant._dask import in_memory
 from skinvariant._models import seeded_clone
 from skinvariant._validation import namespace
 from skinvariant.metrics import METRICS as _REGISTRY
-from skinvariant.pooling import linear_pool_weights, log_pool_weights, smoothed_log
+from skinvariant.pooling import (
+    linear_pool_weights,
+    log_pool_weights,
+    signal_to_noise,
+    smoothed_log,
+)
 from skinvariant.relative import InvariantAggregator
 from skinvariant.translation import SpaceTranslator
 
@@ -51,7 +56,6 @@ __all__ = [
     "decision_agreement",
     "log_odds",
     "pool_translations",
-    "signal_to_noise",
 ]
 
 METRICS = ("cosine", "euclidean", "manhattan", "chebyshev", "change_of_basis")
@@ -64,7 +68,6 @@ _ALPHA = 50.0
 # The absolute head's weight in its own space: with few anchors it is the best member
 _ABSOLUTE_SHARE = 2 / 3
 _LEAST_PROBABILITY = 1e-6
-_FLOOR = 1e-2
 
 
 # --- mathematics --------------------------------------------------------------------
@@ -123,37 +126,6 @@ def decision_agreement(values, others):
     if norms == 0 or not np.isfinite(norms):
         return 0.0
     return float(np.clip(np.vdot(values, others) / norms, 0, 1))
-
-
-def signal_to_noise(agreements):
-    r"""Return prior weights from correlations: their signal-to-noise ratios.
-
-    A member whose values correlate by c with the right ones contains signal and noise
-    of variances in the ratio :math:`c^2 / (1 - c^2)`, which is its weight in the best
-    unbiased mean of independent members.  0.01 is added to the denominator, so that the
-    weight is finite for c = 1.
-
-    Parameters
-    ----------
-    agreements : sequence of float
-        Correlations in [0, 1].
-
-    Returns
-    -------
-    ndarray of shape (n_members,)
-        Weights of sum 1; equal ones where no member agrees.
-
-    Examples
-    --------
-    >>> from skinvariant.voting import signal_to_noise
-    >>> signal_to_noise([0.9, 0.5, 0.0]).round(2).tolist()
-    [0.92, 0.08, 0.0]
-    """
-    squares = np.square(agreements)
-    ratios = squares / (1 - squares + _FLOOR)
-    return (
-        ratios / ratios.sum() if ratios.any() else np.full(len(ratios), 1 / len(ratios))
-    )
 
 
 # --- members ------------------------------------------------------------------------
@@ -484,9 +456,9 @@ class _InvariantVoting(BaseEstimator):
         few times.  Serve in batches of some ten rows.
         """
         check_is_fitted(self)
-        from skinvariant._export import voting_onnx
+        from skinvariant._export import onnx_model
 
-        return voting_onnx(self)
+        return onnx_model(self)
 
     @property
     def anchor_indices_(self):

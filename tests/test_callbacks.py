@@ -1,4 +1,4 @@
-"""Callbacks of scikit-learn hear of every fit, and of every epoch of a head."""
+"""Callbacks of scikit-learn are called in every fit, and every epoch of a head."""
 
 import pickle
 
@@ -18,28 +18,28 @@ X, y = SPACES.X_a, SPACES.y
 
 
 class Recorder:
-    """Write down what begins and ends, and stop after an epoch."""
+    """A callback that records its calls, and can stop after an epoch."""
 
     def __init__(self, stop_after=None):
         self.stop_after = stop_after
-        self.heard = []
+        self.calls = []
 
     def setup(self, estimator, context):
-        """Note the start."""
-        self.heard.append("setup")
+        """Record the call."""
+        self.calls.append("setup")
 
     def on_fit_task_begin(self, estimator, context):
-        """Note a task."""
-        self.heard.append(("begin", context.task_name, context.task_id))
+        """Record the task."""
+        self.calls.append(("begin", context.task_name, context.task_id))
 
     def on_fit_task_end(self, estimator, context):
-        """Note a task, and say whether to stop."""
-        self.heard.append(("end", context.task_name, context.task_id))
+        """Record the task, and return whether to stop."""
+        self.calls.append(("end", context.task_name, context.task_id))
         return context.task_name == "epoch" and context.task_id == self.stop_after
 
     def teardown(self, estimator, context):
-        """Note the end."""
-        self.heard.append("teardown")
+        """Record the call."""
+        self.calls.append("teardown")
 
 
 def make_head(name="InvariantClassifier", **params):
@@ -52,17 +52,17 @@ def make_head(name="InvariantClassifier", **params):
 
 @pytest.mark.parametrize("name", ["InvariantClassifier", "InvariantRegressor"])
 def test_every_epoch_is_a_task(name):
-    """It begins and ends within the fit, and nothing else changes."""
+    """It begins and ends within the fit, and the predictions stay the same."""
     recorder, head = Recorder(), make_head(name)
-    told = clone(head).set_callbacks(recorder).fit(X, y)
+    fitted = clone(head).set_callbacks(recorder).fit(X, y)
     epochs = [(when, "epoch", n) for n in range(4) for when in ("begin", "end")]
     fit = [("begin", "fit", 0), *epochs, ("end", "fit", 0)]
-    assert recorder.heard == ["setup", *fit, "teardown"]
-    np.testing.assert_array_equal(told.predict(X), head.fit(X, y).predict(X))
+    assert recorder.calls == ["setup", *fit, "teardown"]
+    np.testing.assert_array_equal(fitted.predict(X), head.fit(X, y).predict(X))
 
 
 def test_a_callback_stops_the_training():
-    """After the epoch in which it says so, as if there were no more."""
+    """The head is that of a fit with fewer epochs."""
     head = make_head().set_callbacks(Recorder(stop_after=1)).fit(X, y)
     assert len(head.history_) == 2
     expected = make_head(max_epochs=2).fit(X, y)
@@ -70,25 +70,35 @@ def test_a_callback_stops_the_training():
 
 
 def test_early_stopping_ends_the_last_task():
-    """As many tasks as epochs, the last one ended as well."""
+    """There are as many tasks as epochs, and the last one ends as well."""
     recorder = Recorder()
     how = {"early_stopping": True, "n_iter_no_change": 1, "max_epochs": 100}
     head = make_head(**how).set_callbacks(recorder).fit(X, y)
-    ended = sum(heard[:2] == ("end", "epoch") for heard in recorder.heard)
+    ended = sum(call[:2] == ("end", "epoch") for call in recorder.calls)
     assert ended == len(head.history_) < 100
 
 
+def test_a_callback_of_skorch_ends_the_last_task():
+    """It stops the training after the task has ended."""
+    skorch = pytest.importorskip("skorch")
+    stop = skorch.callbacks.EarlyStopping("train_loss", patience=1, threshold=0.9)
+    recorder = Recorder()
+    head = make_head(callbacks=[stop]).set_callbacks(recorder).fit(X, y)
+    ended = sum(call[:2] == ("end", "epoch") for call in recorder.calls)
+    assert ended == len(head.history_) < 4
+
+
 def test_an_error_in_fit_tears_down():
-    """No callback is left open."""
+    """Every callback is closed."""
     recorder = Recorder()
     head = make_head(lr=1e30).set_callbacks(recorder)
     with pytest.raises(ValueError, match="the training diverged"):
         head.fit(X, y)
-    assert recorder.heard[-1] == "teardown"
+    assert recorder.calls[-1] == "teardown"
 
 
 def test_scores_of_every_epoch():
-    """The head is ready to predict after each, and training goes on as it would."""
+    """The head can predict after each epoch, which does not change the training."""
     monitor = callback.ScoringMonitor(scoring="accuracy")
     head = make_head().set_callbacks(monitor).fit(X, y)
     scores = {
@@ -102,7 +112,7 @@ def test_scores_of_every_epoch():
 
 
 def test_scores_of_a_weighted_fit():
-    """Are weighted, too: rows without weight do not count, here wrong labels."""
+    """They are weighted, too: rows of weight 0, here with wrong labels, are ignored."""
     monitor = callback.ScoringMonitor(scoring="accuracy")
     weights = (np.arange(len(y)) % 2).astype(float)
     labels = np.where(weights > 0, y, (y + 1) % 3)
@@ -125,6 +135,7 @@ def test_progress_of_a_pipeline(capsys):
 
 
 def test_a_fit_without_callbacks_leaves_nothing_behind():
-    """No attribute of the callbacks stays on the estimator."""
+    """The estimator keeps no attribute of the callbacks."""
     fitted = make_head().fit(X, y)
-    assert not [name for name in vars(fitted) if "callback" in name]
+    attributes = set(vars(fitted)) - set(fitted.get_params())
+    assert not [name for name in attributes if "callback" in name]

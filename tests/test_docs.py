@@ -121,7 +121,6 @@ def test_every_module_and_constant_says_what_it_is():
     for module, path in public_modules():
         text = path.read_text(encoding="utf-8")
         assert ast.get_docstring(ast.parse(text)), path
-        home = path.parent.name if path.stem == "__init__" else path.stem
         for name in re.findall(r"^([A-Z]\w+) = ", text, flags=re.MULTILINE):
             if f"{module}.{name}" in set(public_names()):
                 assert re.search(rf"#: .*\n(#: .*\n)*{name} = ", text), name

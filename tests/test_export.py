@@ -1,4 +1,4 @@
-"""A vote as a torch module and as ONNX gives what the vote predicts."""
+"""A voting model predicts the same as a torch module and as ONNX."""
 
 import json
 import sys
@@ -43,7 +43,7 @@ def digits():
 
 @pytest.fixture
 def equal_weights(monkeypatch):
-    """Let every member count after `rebase`, whatever it is worth."""
+    """Give every member the same weight after `rebase`."""
 
     def weights(outputs, targets, *, prior, alpha):
         return np.full(len(outputs), 0.3)
@@ -61,7 +61,7 @@ def in_every_place(model, old, new, y):
 
 
 def by_torch(model, X):
-    """Run a vote as a torch module; of a classifier give probabilities."""
+    """Run a voting model as a torch module; return probabilities of a classifier."""
     with torch.no_grad():
         outputs = model.to_torch()(torch.from_numpy(np.ascontiguousarray(X)))
     assert outputs.dtype == getattr(torch, X.dtype.name)
@@ -69,7 +69,7 @@ def by_torch(model, X):
 
 
 def expected_of(model, X):
-    """Return what a vote predicts, one column for each output."""
+    """Return the predictions of a voting model, one column for each output."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* is undefined for .* rows")
         if hasattr(model, "classes_"):
@@ -78,7 +78,7 @@ def expected_of(model, X):
 
 
 def assert_same(found, expected):
-    """Within 1e-5, of targets relative to their size."""
+    """Check equality within 1e-5, for targets relative to their size."""
     size = max(1.0, np.abs(expected).max())
     np.testing.assert_allclose(found / size, expected / size, rtol=0, atol=1e-5)
 
@@ -100,7 +100,7 @@ def assert_same(found, expected):
 @pytest.mark.usefixtures("equal_weights")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_torch_classifier_with_all_metrics(pre, post, dtype, digits):
-    """Every built-in metric and translation, and rows on which some are undefined."""
+    """All built-in metrics and translations, also on rows where some are undefined."""
     old, new, y = digits
     old, new = old.astype(dtype), new.astype(dtype)
     fitted = InvariantVotingClassifier(
@@ -132,7 +132,7 @@ def test_torch_classifier_with_all_metrics(pre, post, dtype, digits):
     ],
 )
 def test_torch_classifier_by_head(head, absolute, n_classes, digits):
-    """Two classes, whose coefficients are one row, or three, by the usual heads."""
+    """The usual heads, with two classes (one row of coefficients) and with three."""
     old, new, y = digits
     fitted = InvariantVotingClassifier(
         head, n_anchors=40, absolute=absolute, random_state=0
@@ -144,7 +144,7 @@ def test_torch_classifier_by_head(head, absolute, n_classes, digits):
 @pytest.mark.usefixtures("equal_weights")
 @pytest.mark.parametrize("n_classes", [3, 10])
 def test_torch_where_the_anchors_miss_classes(n_classes, digits):
-    """The few-shot head gives these probability 0."""
+    """The few-shot head predicts these with probability 0."""
     old, new, y = digits
     y = y % n_classes
     few = np.flatnonzero(y[:300] < 2)[:20]
@@ -157,7 +157,7 @@ def test_torch_where_the_anchors_miss_classes(n_classes, digits):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.usefixtures("equal_weights")
 def test_torch_regressor(dtype, columns, digits):
-    """Of one target and several, in their units."""
+    """One target and several, in their units."""
     old, new, _ = digits
     old, new = old.astype(dtype), new.astype(dtype)
     y = np.column_stack([1000 + old[:, ::2].sum(axis=1), old[:, 20]])[:, columns]
@@ -179,7 +179,7 @@ def test_torch_regressor(dtype, columns, digits):
     ],
 )
 def test_torch_regressor_by_head(head, digits):
-    """Whatever is linear."""
+    """Every linear regressor is exported."""
     old, new, _ = digits
     y = old[:, ::2].sum(axis=1)
     model = InvariantVotingRegressor(head, n_anchors=40, random_state=0)
@@ -188,7 +188,7 @@ def test_torch_regressor_by_head(head, digits):
 
 
 def test_torch_of_a_head_behind_translations(digits):
-    """What `stitch` makes of a head and two sets of anchors."""
+    """A head that `stitch` pooled behind translations."""
     old, new, y = digits
     head = make_pipeline(StandardScaler(), LogisticRegression()).fit(old[:300], y[:300])
     model = stitch(head, new[:50], old_anchors=old[:50])
@@ -196,7 +196,7 @@ def test_torch_of_a_head_behind_translations(digits):
 
 
 def test_torch_has_gradients_and_computes_in_single_precision_if_asked(digits):
-    """To train an encoder in front, and for devices without float64."""
+    """An encoder in front can be trained, and a device may lack float64."""
     old, new, y = digits
     model = InvariantVotingClassifier(n_anchors=40, random_state=0)
     model = model.fit(old[:300], y[:300]).rebase(new[model.anchor_indices_])
@@ -209,7 +209,7 @@ def test_torch_has_gradients_and_computes_in_single_precision_if_asked(digits):
 
 
 def test_members_of_weight_zero_are_left_out(digits, monkeypatch):
-    """Neither computed nor refused."""
+    """They are neither computed nor refused."""
     monkeypatch.setattr(
         "skinvariant.voting.log_pool_weights",
         lambda outputs, *args, **params: np.eye(len(outputs))[0],
@@ -218,7 +218,7 @@ def test_members_of_weight_zero_are_left_out(digits, monkeypatch):
     model = InvariantVotingClassifier(
         n_anchors=40, metrics=("cosine", euclidean), random_state=0
     ).fit(old[:300], y[:300])
-    with pytest.raises(TypeError, match=r"to_torch takes metrics by name.*euclidean"):
+    with pytest.raises(TypeError, match=r"metrics must be given by name.*euclidean"):
         model.to_torch()
     model = model.rebase(new[model.anchor_indices_])
     used = [name for name, weight in model.weights_.items() if weight > 0]
@@ -238,29 +238,29 @@ def test_members_of_weight_zero_are_left_out(digits, monkeypatch):
     ],
 )
 def test_members_that_are_not_linear_are_refused(head, digits):
-    """The error names the member, what it is, and what would work."""
+    """The error names the member, its class, and what would work."""
     old, _, y = digits
     model = InvariantVotingClassifier(head, n_anchors=20, metrics=("cosine",))
     model.fit(old[:200], y[:200])
     kind = type(head[-1] if hasattr(head, "steps") else head).__name__
-    with pytest.raises(TypeError, match=rf"(?s)'cosine' is .*{kind}.*Logistic"):
+    with pytest.raises(TypeError, match=rf"(?s)'cosine' must.*Logistic.*got .*{kind}"):
         model.to_torch()
 
 
 @pytest.mark.parametrize("head", [PoissonRegressor(), RandomForestRegressor(5)])
 def test_regressors_that_are_not_linear_are_refused(head, digits):
-    """Also those with coefficients."""
+    """A nonlinear regressor is refused even if it has coefficients."""
     old, _, y = digits
     model = InvariantVotingRegressor(head, n_anchors=20, metrics=("cosine",))
     with pytest.raises(TypeError, match="Ridge, LinearRegression"):
         model.fit(old[:200], y[:200]).to_torch()
 
 
-def test_a_pre_of_ones_own_is_refused(digits):
-    """As `skinvariant.heads` does."""
+def test_a_transformer_as_pre_is_refused(digits):
+    """It has no torch counterpart, as for neural heads."""
     old, _, y = digits
     model = InvariantVotingClassifier(n_anchors=20, pre=MinMaxScaler())
-    with pytest.raises(TypeError, match=r"to_torch takes pre by name.*MinMaxScaler"):
+    with pytest.raises(TypeError, match=r"pre must be given by name.*MinMaxScaler"):
         model.fit(old[:200], y[:200]).to_torch()
 
 
@@ -268,12 +268,12 @@ def test_a_pre_of_ones_own_is_refused(digits):
 
 
 def by_onnx(model, X, sizes=(1, 2, 7, 100)):
-    """Run a vote under onnxruntime in batches of several sizes; also give its notes."""
+    """Run a voting model under onnxruntime in batches; also return its metadata."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX needs a runtime")
     pytest.importorskip("onnxscript", reason="to_onnx needs onnxscript")
     session = onnxruntime.InferenceSession(model.to_onnx().SerializeToString())
-    (given,), (output,) = session.get_inputs(), session.get_outputs()
-    assert given.name == "X"
+    (rows,), (output,) = session.get_inputs(), session.get_outputs()
+    assert rows.name == "X"
     ends = np.cumsum(sizes)
     parts = [session.run(None, {"X": part})[0] for part in np.split(X, ends)[:-1]]
     assert [len(part) for part in parts] == list(sizes)
@@ -284,7 +284,7 @@ def by_onnx(model, X, sizes=(1, 2, 7, 100)):
 
 
 def test_onnx_classifier_in_its_own_space_with_all_metrics(digits):
-    """In float32, with a row that some metrics do not know, and one far away."""
+    """float32, with a row for which some metrics are undefined, and one far away."""
     old, _, y = digits
     old = old.astype(np.float32)
     model = InvariantVotingClassifier(n_anchors=40, metrics=ALL, random_state=0)
@@ -300,7 +300,7 @@ def test_onnx_classifier_in_its_own_space_with_all_metrics(digits):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.usefixtures("equal_weights")
 def test_onnx_classifier_rebased_with_labels(dtype, digits):
-    """Translations and few-shot head, of two classes by name; anchors themselves."""
+    """Translations and few-shot head, two named classes, anchors among the rows."""
     old, new, y = digits
     new, y = new.astype(dtype), np.array(["even", "odd"])[y % 2]
     model = InvariantVotingClassifier(n_anchors=40, random_state=0)
@@ -315,7 +315,7 @@ def test_onnx_classifier_rebased_with_labels(dtype, digits):
 
 @pytest.mark.usefixtures("equal_weights")
 def test_onnx_regressor(digits):
-    """Of two targets, rebased."""
+    """Two targets, rebased."""
     old, new, _ = digits
     y = np.column_stack([1000 + old[:, ::2].sum(axis=1), old[:, 20]])
     model = InvariantVotingRegressor(

@@ -20,7 +20,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, make_regression
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import cross_val_predict, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import estimator_checks
@@ -29,16 +29,19 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 torch = pytest.importorskip("torch")
 pytest.importorskip("skorch")
 
+from skorch.callbacks import EarlyStopping, EpochScoring, LRScheduler  # noqa: E402
+from torch.optim.lr_scheduler import StepLR  # noqa: E402
+
 from skinvariant import (  # noqa: E402
     InvariantAggregator,
     InvariantVotingClassifier,
     stitch,
 )
-from skinvariant import heads as module  # noqa: E402
 from skinvariant.heads import (  # noqa: E402
     InvariantClassifier,
     InvariantRegressor,
 )
+from skinvariant.heads._training import torch_device  # noqa: E402
 from skinvariant.metrics import METRICS, euclidean  # noqa: E402
 from skinvariant.nn import AGGREGATIONS, MLPSum  # noqa: E402
 from skinvariant.persistence import TRUSTED, fingerprint  # noqa: E402
@@ -68,7 +71,7 @@ def targets():
 
 @functools.cache
 def fitted(aggregation="mlp_sum", **kwargs):
-    """A classifier of digits; fit once for all tests that only look at it."""
+    """A classifier of digits, fitted once for all tests that do not change it."""
     X, y = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(y))[:700]
     head = InvariantClassifier(60, aggregation=aggregation, random_state=0, **kwargs)
@@ -77,7 +80,7 @@ def fitted(aggregation="mlp_sum", **kwargs):
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_digits_are_learned(aggregation, digits):
-    """Every aggregation; its network is the one that was named."""
+    """Every aggregation learns them, in a network of its own class."""
     _, X, _, y = digits
     head = fitted(aggregation)
     assert head.score(X, y) > 0.85
@@ -88,8 +91,8 @@ def test_digits_are_learned(aggregation, digits):
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_transform_is_what_the_head_sees(aggregation, digits):
-    """The linear head on the aggregated space gives the probabilities."""
+def test_transform_is_the_input_of_the_linear_head(aggregation, digits):
+    """The linear head maps it to the probabilities."""
     _, X, _, _ = digits
     head = fitted(aggregation)
     space = head.transform(X)
@@ -117,7 +120,7 @@ def test_sum_is_the_aggregators_sum(digits):
 
 
 def test_regression_in_the_units_of_the_targets(targets):
-    """Two targets, 1000 and 0.01 in size, at once and each alone."""
+    """Two targets, 1000 and 0.01 in size, together and each alone."""
     X, X_test, y, y_test = targets
     head = InvariantRegressor(80, hidden_layer_sizes=(50,), random_state=0).fit(X, y)
     assert head.predict(X_test).shape == (100, 2)
@@ -134,8 +137,8 @@ def test_regression_in_the_units_of_the_targets(targets):
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_rebase_to_a_space_that_every_metric_sees_as_the_same(aggregation, digits):
-    """Pixels in another order, larger and moved: the same probabilities."""
+def test_rebase_to_a_space_that_no_metric_distinguishes(aggregation, digits):
+    """Pixels permuted, scaled and translated: the same probabilities."""
     _, X, _, _ = digits
     head = fitted(aggregation)
     other = 3 * X[:, ::-1] + 5
@@ -150,8 +153,8 @@ def test_rebase_to_a_space_that_every_metric_sees_as_the_same(aggregation, digit
     assert "translation" in rebased.invariances_
 
 
-def test_what_disagrees_counts_for_little(digits):
-    """A rotation keeps angles and L2 distances, and spoils L-infinity."""
+def test_a_metric_that_disagrees_gets_a_small_weight(digits):
+    """A rotation keeps angles and L2 distances but changes L-infinity."""
     _, X, _, y = digits
     head = fitted()
     turn = ortho_group.rvs(64, random_state=0).astype(np.float32)
@@ -171,8 +174,8 @@ def test_what_disagrees_counts_for_little(digits):
     assert rebased.score(X @ turn, y) >= blind.score(X @ turn, y)
 
 
-def test_where_nothing_agrees_every_space_counts_as_in_training():
-    """The factors of the metrics stay finite."""
+def test_factors_are_finite_where_nothing_agrees():
+    """Every space then has the weight of training."""
     head = fitted()
     constant = np.ones((60, 3), dtype=np.float32)
     constant[0] = 2
@@ -182,7 +185,7 @@ def test_where_nothing_agrees_every_space_counts_as_in_training():
 
 
 def test_rebase_leaves_the_head_alone(digits):
-    """New network, same weights; training the one does not change the other."""
+    """A new network with the same weights: training one does not change the other."""
     X, X_test, y, _ = digits
     head = fitted()
     before = head.predict_proba(X_test)
@@ -200,7 +203,7 @@ def test_rebase_leaves_the_head_alone(digits):
 
 @pytest.mark.parametrize("place", ["alone", "last", "before a classical head"])
 def test_stitch(place, digits):
-    """Wherever the head stands, `stitch` finds it; the encoder is swapped as well."""
+    """`stitch` finds the head in any place, and swaps the encoder as well."""
     X, X_test, y, y_test = digits
     head = InvariantClassifier(60, random_state=0)
     if place == "alone":
@@ -221,7 +224,7 @@ def test_stitch(place, digits):
 
 
 def test_a_head_in_a_voting_model(digits):
-    """One network for each metric and one on the space itself, rebased together."""
+    """One network for each metric and one for the space itself, rebased together."""
     X, X_test, y, y_test = digits
     head = InvariantClassifier(30, max_epochs=3, random_state=0)
     vote = InvariantVotingClassifier(
@@ -237,7 +240,7 @@ def test_a_head_in_a_voting_model(digits):
 @pytest.mark.parametrize("part", ["aggregation", "head", "all"])
 @pytest.mark.parametrize("aggregation", LEARNED)
 def test_fine_tune_changes_its_part_alone(part, aggregation, digits):
-    """The rest keeps every bit; the estimator itself keeps everything."""
+    """The other weights, and the estimator itself, keep every bit."""
     X, _, y, _ = digits
     head = fitted(aggregation)
     before = copy.deepcopy(head.net_.module_.state_dict())
@@ -252,7 +255,7 @@ def test_fine_tune_changes_its_part_alone(part, aggregation, digits):
 
 
 def test_fine_tune_learns_the_new_space(digits):
-    """Labels of a space that no metric sees as the same are worth something."""
+    """Labels help in a space under which every metric changes."""
     X, X_test, y, y_test = digits
     bent = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
     rebased = fitted("attention").rebase(X[fitted("attention").anchor_indices_] @ bent)
@@ -260,10 +263,10 @@ def test_fine_tune_learns_the_new_space(digits):
     assert tuned.score(X_test @ bent, y_test) > rebased.score(X_test @ bent, y_test)
 
 
-def test_fine_tune_says_what_is_wrong(digits):
-    """Nothing to train; labels that the head does not know; a part that is none."""
+def test_fine_tune_refuses_wrong_input(digits):
+    """A part without weights, unknown labels, an unknown part."""
     X, _, y, _ = digits
-    with pytest.raises(ValueError, match="nothing to train with aggregation='sum'"):
+    with pytest.raises(ValueError, match=r"'head' with aggregation='sum'.*got 'aggreg"):
         fitted("sum").fine_tune(X, y)
     with pytest.raises(ValueError, match=r"labels of classes_.*got \[77\]"):
         fitted().fine_tune(X, np.full(len(y), 77))
@@ -272,7 +275,7 @@ def test_fine_tune_says_what_is_wrong(digits):
 
 
 def test_space_weights_find_the_metric_that_matters():
-    """Classes by the length of a row: angles see nothing of it, distances do."""
+    """Classes differ by the norm of a row, which changes distances but no angles."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((600, 6))
     X /= np.linalg.norm(X, axis=1, keepdims=True)
@@ -293,7 +296,7 @@ def test_space_weights_find_the_metric_that_matters():
 
 
 def test_space_weights_exist_where_the_aggregation_has_some():
-    """Sums of 1, by metric; after `rebase` times the factors."""
+    """One weight for each metric, with sum 1, and after `rebase` with the factors."""
     for aggregation in ("weighted", "attention"):
         head = fitted(aggregation)
         weights = head.space_weights_
@@ -323,7 +326,7 @@ def test_space_weights_exist_where_the_aggregation_has_some():
     ids=lambda labels: str(labels.dtype),
 )
 def test_labels_of_any_kind(labels, digits):
-    """They come back as they were."""
+    """Predicted labels have the values and dtype of the fitted ones."""
     X, _, y, _ = digits
     named = labels[y % 2]
     if labels.dtype == np.float64:
@@ -335,7 +338,7 @@ def test_labels_of_any_kind(labels, digits):
 
 
 def test_rows_without_weight_do_not_count(digits):
-    """Wrong labels of weight 0 do no harm; the rest is as if they were not there."""
+    """A fit with wrong labels of weight 0 equals one without these rows."""
     X, X_test, y, y_test = digits
     wrong, weights = y.copy(), np.ones(len(y))
     wrong[:300], weights[:300] = 0, 0
@@ -350,7 +353,7 @@ def test_rows_without_weight_do_not_count(digits):
 
 
 def test_rows_without_weight_are_no_anchors(digits):
-    """By any strategy; indices of one's own are taken as they are."""
+    """No strategy draws them, but indices that the user chose may contain them."""
     X, _, y, _ = digits
     weights = (np.arange(len(y)) % 2).astype(float)
     head = InvariantClassifier(30, max_epochs=1, random_state=0)
@@ -362,8 +365,8 @@ def test_rows_without_weight_are_no_anchors(digits):
     assert fit.anchor_indices_.tolist() == [0, 2, 3]
 
 
-def test_the_scale_of_weights_is_nothing(digits):
-    """A common factor, a power of two, changes not a bit."""
+def test_the_scale_of_weights_is_irrelevant(digits):
+    """A common factor, a power of two, changes no bit."""
     X, _, y, _ = digits
     weights = np.random.default_rng(0).uniform(1, 2, len(y))
     head = InvariantClassifier(60, random_state=0, max_epochs=3)
@@ -388,7 +391,7 @@ def test_weights_count_as_repetitions_where_nothing_is_drawn(digits):
 
 
 def test_class_weight(digits):
-    """A dict and "balanced" find the rare class; the latter needs all rows."""
+    """A dict and "balanced" find the rare class; partial_fit takes only a dict."""
     X, X_test, y, y_test = digits
     rare = np.where(y == 8, "rare", "common")
     rows = np.r_[np.flatnonzero(y != 8), np.flatnonzero(y == 8)[:8]]
@@ -400,17 +403,17 @@ def test_class_weight(digits):
     assert recall["balanced"] > recall["None"]
     assert recall["{'rare': 50.0}"] > recall["None"]
     head.set_params(class_weight="balanced")
-    with pytest.raises(ValueError, match="'balanced' needs all rows at once"):
+    with pytest.raises(ValueError, match=r"must be a dict or None.*got 'balanced'"):
         head.partial_fit(X, y, classes=range(10))
 
 
 def test_classes_of_no_weight(digits):
-    """Some may have none, but not all."""
+    """Some may have weight 0, but not all."""
     X, _, y, _ = digits
     head = InvariantClassifier(60, class_weight={0: 0.0}, random_state=0).fit(X, y)
     assert not (head.predict(X) == 0).any()
     head.set_params(class_weight=dict.fromkeys(range(10), 0.0))
-    with pytest.raises(ValueError, match="is 0 for every row"):
+    with pytest.raises(ValueError, match="got 0 for all 700"):
         head.fit(X, y)
 
 
@@ -423,8 +426,8 @@ def test_classes_of_no_weight(digits):
         (np.full(700, np.nan), "sample_weight contains NaN"),
     ],
 )
-def test_weights_that_are_none(weights, message, digits):
-    """Said before anything is trained."""
+def test_wrong_weights_are_refused(weights, message, digits):
+    """The error comes before any training."""
     X, _, y, _ = digits
     with pytest.raises(ValueError, match=message):
         InvariantClassifier(60).fit(X, y, sample_weight=weights)
@@ -434,7 +437,7 @@ def test_weights_that_are_none(weights, message, digits):
 
 
 def test_history_and_early_stopping(digits):
-    """The weights of the best epoch are kept, and its numbers can be had again."""
+    """The head has the weights of the best epoch, and reproduces its score."""
     X, _, y, _ = digits
     head = InvariantClassifier(
         60,
@@ -456,7 +459,8 @@ def test_history_and_early_stopping(digits):
     assert all(
         type(v) in (int, float) for epoch in head.history_ for v in epoch.values()
     )
-    _, rows = head._split(np.arange(len(y)), y, head._seed)
+    split = {"test_size": 0.3, "stratify": y, "random_state": head._seed}
+    _, rows = train_test_split(np.arange(len(y)), **split)
     assert head.score(X[rows], y[rows]) == pytest.approx(
         head.history_[int(np.argmin(losses))]["valid_score"]
     )
@@ -467,17 +471,18 @@ def test_history_and_early_stopping(digits):
 
 
 def test_the_score_of_the_validation_rows_of_a_regressor(targets):
-    """The coefficient of determination of the best epoch is that of `score`."""
+    """R² of the best epoch is the value of `score`."""
     X, _, y, _ = targets
     head = InvariantRegressor(80, early_stopping=True, random_state=0).fit(X, y)
     best = min(head.history_, key=lambda epoch: epoch["valid_loss"])
-    _, rows = head._split(np.arange(len(y)), y, head._seed)
+    split = {"test_size": 0.1, "random_state": head._seed}
+    _, rows = train_test_split(np.arange(len(y)), **split)
     assert head.score(X[rows], y[rows]) == pytest.approx(best["valid_score"], abs=1e-3)
 
 
 @pytest.mark.parametrize("head", BOTH)
 def test_the_same_seed_gives_the_same_bits(head, digits):
-    """Twice in a row; and no global generator is touched."""
+    """Two fits are equal, and the global generators keep their states."""
     X, X_test, y, _ = digits
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
     make = functools.partial(
@@ -519,10 +524,10 @@ def test_the_same_seed_gives_the_same_bits_in_another_process():
 
 
 def test_partial_fit_goes_on(digits):
-    """Epoch after epoch, with the moments of the optimiser, through a pickle too."""
+    """Each call is an epoch with the optimiser's moments, also after unpickling."""
     X, X_test, y, y_test = digits
     head = InvariantClassifier(60, random_state=0)
-    with pytest.raises(ValueError, match="needs classes in its first call"):
+    with pytest.raises(ValueError, match="first call of partial_fit needs classes"):
         head.partial_fit(X, y)
     for epoch in range(15):
         head.partial_fit(X, y, classes=np.arange(11) if epoch == 0 else None)
@@ -538,12 +543,12 @@ def test_partial_fit_goes_on(digits):
         head.partial_fit(X, y, classes=[1, 2])
     with pytest.raises(ValueError, match="y must be labels of classes_"):
         head.partial_fit(X, y + 90)
-    with pytest.raises(ValueError, match="set early_stopping=False"):
+    with pytest.raises(ValueError, match="early_stopping must be False"):
         head.set_params(early_stopping=True).partial_fit(X, y)
 
 
 def test_partial_fit_of_a_regressor(targets):
-    """Batches of rows; the number of targets stays."""
+    """It learns from batches, and refuses another number of targets."""
     X, X_test, y, y_test = targets
     head = InvariantRegressor(80, random_state=0)
     for _ in range(20):
@@ -555,7 +560,7 @@ def test_partial_fit_of_a_regressor(targets):
 
 
 def test_rows_beyond_the_working_memory_are_projected_when_due(digits, monkeypatch):
-    """The same result within rounding, from batches instead of all rows at once."""
+    """The result is that of all rows at once, within rounding."""
     X, X_test, y, _ = digits
     head = InvariantClassifier(60, max_epochs=2, random_state=0)
     sizes = []
@@ -577,7 +582,7 @@ def test_rows_beyond_the_working_memory_are_projected_when_due(digits, monkeypat
 
 
 def test_verbose_prints_a_line_for_each_epoch(digits, capsys):
-    """Silent by default."""
+    """The default prints nothing."""
     X, _, y, _ = digits
     InvariantClassifier(60, max_epochs=2, random_state=0).fit(X, y)
     assert capsys.readouterr().out == ""
@@ -586,7 +591,7 @@ def test_verbose_prints_a_line_for_each_epoch(digits, capsys):
 
 
 def test_an_interruption_is_not_swallowed(digits, monkeypatch):
-    """Control and C stops the whole program, and does not pass as a fitted head."""
+    """Control and C stops the whole program and leaves no fitted head."""
     X, _, y, _ = digits
 
     def interrupt(*args):
@@ -600,12 +605,34 @@ def test_an_interruption_is_not_swallowed(digits, monkeypatch):
 
 
 def test_divergence_is_an_error(digits):
-    """Not a head that predicts nonsense."""
+    """The error suggests a smaller learning rate."""
     X, _, y, _ = digits
     with pytest.raises(
         ValueError, match=r"diverged: choose a smaller lr; got lr=1e\+30"
     ):
         InvariantClassifier(60, lr=1e30, hidden_layer_sizes=(9,)).fit(X, y)
+
+
+def test_callbacks_of_skorch(digits):
+    """They follow the training, are copied by each fit, and stop it quietly."""
+    X, _, y, _ = digits
+    schedule = LRScheduler(StepLR, step_size=1, gamma=0.5)
+    scores = ("accuracy", EpochScoring("accuracy", on_train=True, name="accuracy"))
+    stop = EarlyStopping("train_loss", patience=1, threshold=0.9)
+    head = InvariantClassifier(60, callbacks=[schedule, scores, stop], random_state=0)
+    head = clone(head).fit(X, y)
+    assert 1 < len(head.history_) < 20
+    callbacks = dict(head.net_.callbacks_)
+    assert callbacks["EarlyStopping"].misses_ == 1
+    rates = head.net_.history[:, "event_lr"]
+    assert rates == pytest.approx([1e-3 * 0.5**n for n in range(len(rates))])
+    assert head.net_.history[-1, "accuracy"] > head.net_.history[0, "accuracy"]
+    assert callbacks["accuracy"] is not head.callbacks[1][1]
+    assert not hasattr(head.callbacks[1][1], "best_score_")
+    assert not hasattr(head.callbacks[0], "lr_scheduler_")
+    loaded = pickle.loads(pickle.dumps(head))
+    assert len(loaded.fine_tune(X, y).history_) < 20
+    assert len(head.set_params(callbacks=None).fit(X, y).history_) == 20
 
 
 # --- devices -----------------------------------------------------------------------
@@ -624,10 +651,10 @@ def test_divergence_is_an_error(digits):
     ],
 )
 def test_choice_of_the_device(option, has, expected, monkeypatch):
-    """By what the machine has."""
+    """It depends on the devices of the machine."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in has)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in has)
-    assert str(module._device(option)) == expected
+    assert str(torch_device(option)) == expected
 
 
 @pytest.mark.parametrize(
@@ -637,12 +664,12 @@ def test_choice_of_the_device(option, has, expected, monkeypatch):
         ("cuda:x", ValueError, "device must be 'cpu'"),
         ("cpu:1", ValueError, "device must be 'cpu'"),
         (None, TypeError, "got None"),
-        ("cuda", ValueError, "device='cuda' is not available here"),
-        ("mps", ValueError, "device='mps' is not available here"),
+        ("cuda", ValueError, "one that this machine has; got 'cuda'"),
+        ("mps", ValueError, "one that this machine has; got 'mps'"),
     ],
 )
-def test_devices_that_are_none(option, error, message, digits, monkeypatch):
-    """At fit, by name."""
+def test_wrong_devices_are_refused(option, error, message, digits, monkeypatch):
+    """`fit` names the parameter and its value."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     X, _, y, _ = digits
@@ -651,13 +678,13 @@ def test_devices_that_are_none(option, error, message, digits, monkeypatch):
 
 
 def test_a_head_of_another_device_runs_on_the_cpu(digits, monkeypatch):
-    """Pickled where there is a GPU, and loaded where there is none: it says so."""
+    """A head pickled on a machine with a GPU is loaded without one, with a warning."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     _, X, _, _ = digits
     head = copy.copy(fitted())
     state = pickle.dumps(head.set_params(device="cuda"))
     assert b"torch" not in pickle.dumps(fitted())
-    with pytest.warns(UserWarning, match="'cuda' is not available here.*CPU is used"):
+    with pytest.warns(UserWarning, match="got 'cuda'; the CPU is used"):
         loaded = pickle.loads(state)
     assert np.array_equal(loaded.predict_proba(X), fitted().predict_proba(X))
 
@@ -666,9 +693,9 @@ def test_a_head_of_another_device_runs_on_the_cpu(digits, monkeypatch):
 def test_every_tensor_of_training_is_made_where_the_network_is(
     aggregation, digits, monkeypatch
 ):
-    """On "meta", where a tensor of the CPU would not go with the others.
+    """On "meta", where an operation with a tensor of the CPU fails.
 
-    Nothing can be read from there, so the losses are not.
+    Values cannot be read from there, so neither are the losses.
     """
     X, _, y, _ = digits
     head = InvariantClassifier(60, aggregation=aggregation, random_state=0, dropout=0.1)
@@ -677,11 +704,12 @@ def test_every_tensor_of_training_is_made_where_the_network_is(
     monkeypatch.setattr(head.net_, "device", "meta")
     rows = head._rows(X, y, np.ones(len(y)))
     outputs = []
-    for spaces, targets in module._Batches(rows, 128, shuffle=True):
-        output = network(spaces)
-        loss = head.net_.criterion_(output, targets)
+    head.net_.set_params(batch_size=128)
+    for inputs, targets in head.net_.get_iterator(rows, training=True):
+        output = network(inputs["spaces"])
+        loss = head.net_.get_loss(output, targets, inputs)
         loss.backward()
-        outputs += [spaces, *targets, output, loss]
+        outputs += [*inputs.values(), targets, output, loss]
     assert len(outputs) == 6 * 5
     assert {tensor.device.type for tensor in outputs} == {"meta"}
 
@@ -692,7 +720,7 @@ def test_every_tensor_of_training_is_made_where_the_network_is(
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize(("pre", "post"), [(None, "standardize"), ("center", "layer")])
 def test_to_torch_is_the_whole_classifier(aggregation, pre, post, digits):
-    """From pixels to probabilities, rebased and with gradients to the pixels."""
+    """From pixels to probabilities, rebased, and with gradients for the pixels."""
     X, X_test, y, _ = digits
     head = InvariantClassifier(
         60, pre=pre, post=post, aggregation=aggregation, max_epochs=3, random_state=0
@@ -710,43 +738,43 @@ def test_to_torch_is_the_whole_classifier(aggregation, pre, post, digits):
 
 
 def test_to_torch_gives_targets_in_their_units(targets):
-    """1000 and 0.01 in size, as `predict` gives them."""
+    """The targets of `predict`, 1000 and 0.01 in size."""
     X, X_test, y, _ = targets
     head = InvariantRegressor(80, hidden_layer_sizes=9, random_state=0).fit(X, y)
     outputs = head.to_torch()(torch.from_numpy(X_test)).detach().numpy()
     np.testing.assert_allclose(outputs, head.predict(X_test), rtol=1e-4, atol=1e-6)
 
 
-def test_to_torch_says_what_has_no_counterpart(digits):
-    """A transformer or a function of one's own cannot become a torch module."""
+def test_to_torch_refuses_what_has_no_counterpart(digits):
+    """A transformer or a function as metric cannot become a torch module."""
     X, _, y, _ = digits
     head = InvariantClassifier(60, pre=PCA(20), max_epochs=1).fit(X, y)
-    with pytest.raises(TypeError, match=r"to_torch takes pre by name.*PCA"):
+    with pytest.raises(TypeError, match=r"pre must be given by name.*PCA"):
         head.to_torch()
     head = InvariantClassifier(60, metrics=(euclidean,), max_epochs=1).fit(X, y)
-    with pytest.raises(TypeError, match=r"to_torch takes metrics by name.*euclidean"):
+    with pytest.raises(TypeError, match=r"metrics must be given by name.*euclidean"):
         head.to_torch()
 
 
 # --- ONNX ----------------------------------------------------------------------------
 
 
-def said_by_onnx(head, X):
+def by_onnx(head, X):
     """Run a head under onnxruntime, in two batches, one of a single row."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX needs a runtime")
     pytest.importorskip("onnxscript", reason="to_onnx needs onnxscript")
     model = head.to_onnx()
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    (given,), (output,) = session.get_inputs(), session.get_outputs()
-    assert given.name == "X"
+    (rows,), (output,) = session.get_inputs(), session.get_outputs()
+    assert rows.name == "X"
     parts = [session.run(None, {"X": rows})[0] for rows in (X[:1], X[1:])]
     properties = session.get_modelmeta().custom_metadata_map
     return np.concatenate(parts), output.name, properties
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_onnx_says_what_the_head_says_with_all_metrics(dtype, digits):
-    """Within 1e-5, in either dtype, also of a row that some metrics do not know."""
+def test_onnx_of_a_classifier_with_all_metrics(dtype, digits):
+    """The head's probabilities, also for a row where some metrics are undefined."""
     X, X_test, y, _ = (array[:200] for array in digits)
     X, X_test = X.astype(dtype), X_test[:40].astype(dtype)
     X_test[3] = 0
@@ -756,13 +784,13 @@ def test_onnx_says_what_the_head_says_with_all_metrics(dtype, digits):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* is undefined for .* rows")
         expected = head.predict_proba(X_test)
-    said, name, _ = said_by_onnx(head, X_test)
+    found, name, _ = by_onnx(head, X_test)
     assert name == "probabilities"
-    assert said.dtype == dtype
-    np.testing.assert_allclose(said, expected, atol=1e-5)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     head = InvariantClassifier(30, metrics=["change_of_basis"], **options).fit(X, y)
-    said, _, _ = said_by_onnx(head, X_test[4:])
-    np.testing.assert_allclose(said, head.predict_proba(X_test[4:]), atol=1e-5)
+    found, _, _ = by_onnx(head, X_test[4:])
+    np.testing.assert_allclose(found, head.predict_proba(X_test[4:]), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -777,7 +805,7 @@ def test_onnx_says_what_the_head_says_with_all_metrics(dtype, digits):
     ],
 )
 def test_onnx_of_a_rebased_classifier(aggregation, pre, post, digits):
-    """With the factors of the present space, classes and the fingerprint."""
+    """It has the factors of the present space, the classes and the fingerprint."""
     X, X_test, y, _ = (array[:200] for array in digits)
     options = {"hidden_layer_sizes": (9,), "max_epochs": 2, "random_state": 0}
     head = InvariantClassifier(30, pre=pre, post=post, aggregation=aggregation)
@@ -785,20 +813,20 @@ def test_onnx_of_a_rebased_classifier(aggregation, pre, post, digits):
     head = head.set_params(**options).fit(X.astype(float), labels)
     head = head.rebase(X[head.anchor_indices_][:, ::2].astype(float))
     rows = X_test[:, ::2].astype(float)
-    said, _, properties = said_by_onnx(head, rows)
-    np.testing.assert_allclose(said, head.predict_proba(rows), atol=1e-5)
+    found, _, properties = by_onnx(head, rows)
+    np.testing.assert_allclose(found, head.predict_proba(rows), atol=1e-5)
     assert json.loads(properties["classes"]) == head.classes_.tolist()
     assert properties["fingerprint"] == fingerprint(head)
 
 
 def test_onnx_of_a_regressor_gives_targets_in_their_units(targets):
-    """1000 and 0.01 in size, as `predict` gives them."""
+    """The targets of `predict`, 1000 and 0.01 in size."""
     X, X_test, y, _ = targets
     head = InvariantRegressor(80, max_epochs=2, random_state=0).fit(X, y)
-    said, name, properties = said_by_onnx(head, X_test)
+    found, name, properties = by_onnx(head, X_test)
     assert name == "targets"
     assert "classes" not in properties
-    np.testing.assert_allclose(said, head.predict(X_test), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found, head.predict(X_test), rtol=1e-4, atol=1e-6)
 
 
 def test_onnx_without_its_packages(digits, monkeypatch):
@@ -813,7 +841,7 @@ def test_onnx_without_its_packages(digits, monkeypatch):
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_pickle_and_copies(aggregation, digits):
-    """The same bits; a copy has a network of its own."""
+    """They predict the same bits, each with its own network."""
     _, X, _, _ = digits
     head = fitted(aggregation)
     for other in (
@@ -828,7 +856,7 @@ def test_pickle_and_copies(aggregation, digits):
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_skops_with_the_published_list(kind, digits):
-    """Through skops and back: the same bits; no type beyond the list is in the file."""
+    """A loaded head predicts the same bits; the file has only types of the list."""
     io_skops = pytest.importorskip("skops.io")
     X, X_test, y, _ = digits
     for aggregation in AGGREGATIONS:
@@ -860,7 +888,7 @@ def tampered(file, old, new):
 
 
 def test_a_tampered_file_runs_no_code(digits, tmp_path, monkeypatch):
-    """A file that names another type is refused before anything of it is called."""
+    """A file with another type is refused before any of its code is called."""
     io_skops = pytest.importorskip("skops.io")
     (tmp_path / "evil.py").write_text(
         "raise SystemExit('the code of a stranger ran')\n"
@@ -875,7 +903,7 @@ def test_a_tampered_file_runs_no_code(digits, tmp_path, monkeypatch):
 
 
 def test_weights_of_another_shape_are_refused(digits):
-    """A file whose arrays do not fit is an error, not another network."""
+    """A file whose arrays do not fit the network is an error."""
     state = fitted().__getstate__()
     state["_weights"] = dict(state["_weights"], **{"head.0.bias": np.zeros(3)})
     head = InvariantClassifier.__new__(InvariantClassifier)
@@ -929,7 +957,7 @@ def all_checks():
     ids=lambda value: getattr(value, "func", type(value)).__name__,
 )
 def test_scikit_learn_checks(head, check):
-    """Without an expected failure."""
+    """No check is expected to fail."""
     check(head)
 
 
@@ -950,7 +978,7 @@ def test_scikit_learn_checks(head, check):
     ],
 )
 def test_checks_that_scikit_learn_does_not_yield(head, check):
-    """Those of its checks that it runs for its own estimators only."""
+    """Checks that scikit-learn runs for its own estimators only."""
     pytest.importorskip("pandas")
     pytest.importorskip("polars")
     getattr(estimator_checks, check)(type(head).__name__, head)
@@ -981,8 +1009,8 @@ print(same, search.score(X_test, y_test), stitched.score(X_test[:, ::-1], y_test
 def test_grid_search_in_two_processes():
     """Invariances are a parameter like others.
 
-    From a fresh interpreter: workers left over from other tests may be going home just
-    when they are called, and joblib waits for them forever.
+    A fresh interpreter runs the search: workers left over from other tests may end just
+    when they are called, and joblib then waits for them forever.
     """
     command = [sys.executable, "-c", SEARCH]
     output = subprocess.check_output(command, text=True, timeout=300)
@@ -992,7 +1020,7 @@ def test_grid_search_in_two_processes():
 
 
 def test_cross_validation_calibration_and_classical_heads(digits):
-    """Each of them fits copies, and asks for probabilities, weights or transform."""
+    """They fit copies, and use probabilities, weights or `transform`."""
     X, X_test, y, y_test = digits
     head = InvariantClassifier(60, max_epochs=10, random_state=0)
     predicted = cross_val_predict(head, X, y, cv=3, method="predict_proba")
@@ -1006,7 +1034,7 @@ def test_cross_validation_calibration_and_classical_heads(digits):
 
 @pytest.mark.parametrize("container", ["list", "pandas", "polars", "float64", "torch"])
 def test_containers(container, digits):
-    """The same head from the same numbers; names are checked where there are some."""
+    """Equal numbers give equal heads, and column names are checked."""
     X, X_test, y, _ = digits
     head = InvariantClassifier(60, max_epochs=2, random_state=0)
     expected = clone(head).fit(X.astype(np.float64), y).predict(X_test)
@@ -1031,7 +1059,7 @@ def test_containers(container, digits):
 
 
 def test_float32_stays_float32(digits):
-    """The network has the dtype of the fitted rows, the output that of its rows."""
+    """The network has the dtype of the fitted rows, outputs that of their rows."""
     X, _, y, _ = digits
     head = InvariantClassifier(60, max_epochs=1, random_state=0)
     for dtype in (np.float32, np.float64):
@@ -1043,7 +1071,7 @@ def test_float32_stays_float32(digits):
 
 
 def test_sparse_rows(digits):
-    """Where the metrics take them; where not, the error is the aggregator's."""
+    """Metrics that take sparse rows give the dense result; others are an error."""
     X, X_test, y, _ = digits
     head = InvariantClassifier(
         60, metrics=("cosine", "euclidean", "manhattan"), max_epochs=2, random_state=0
@@ -1059,7 +1087,7 @@ def test_sparse_rows(digits):
 
 
 def test_the_global_output_configuration_does_not_reach_inside(digits):
-    """Frames are for the user, not for the network."""
+    """`transform` returns a frame, and the network still gets arrays."""
     pandas = pytest.importorskip("pandas")
     X, X_test, y, _ = digits
     with config_context(transform_output="pandas"):
@@ -1092,26 +1120,28 @@ def test_the_global_output_configuration_does_not_reach_inside(digits):
         ),
         ({"n_iter_no_change": 0.5}, TypeError, "n_iter_no_change must be"),
         ({"metrics": "cosine"}, TypeError, "metrics must be a sequence"),
+        ({"callbacks": EarlyStopping()}, TypeError, "callbacks must be a list"),
+        ({"callbacks": [print]}, TypeError, "for set_callbacks; got .*print"),
         ({"anchors": [0]}, ValueError, "at least 2 anchors"),
         ({"post": PCA(0.9)}, ValueError, "equally many columns for each metric"),
     ],
 )
-def test_parameters_that_are_none(params, error, message, digits):
-    """Each by name, at fit."""
+def test_wrong_parameters_are_refused(params, error, message, digits):
+    """`fit` names each of them."""
     X, _, y, _ = digits
     with pytest.raises(error, match=message):
         InvariantClassifier(**{"n_anchors": 60, **params}).fit(X[:200], y[:200])
 
 
 def test_an_int_is_a_hidden_layer(digits):
-    """As in scikit-learn's own networks."""
+    """scikit-learn's own networks take an int, too."""
     X, _, y, _ = digits
     head = InvariantClassifier(60, hidden_layer_sizes=7, max_epochs=1).fit(X, y)
     assert head.net_.module_.head[0].out_features == 7
 
 
 def test_transformers_as_pre_and_post(digits):
-    """Of any width, as long as it is the same for all metrics."""
+    """Their width is free if it is the same for all metrics."""
     X, X_test, y, y_test = digits
     head = InvariantClassifier(
         60, pre=PCA(20), post=make_pipeline(StandardScaler(), PCA(30)), random_state=0
@@ -1129,22 +1159,22 @@ def test_transformers_as_pre_and_post(digits):
     assert sign.fit(X, y).score(X_test, y_test) > 0.7
 
 
-def test_one_class_is_predicted_always(digits):
-    """As by scikit-learn's own classifiers."""
+def test_a_single_class_is_always_predicted(digits):
+    """scikit-learn's own classifiers do so, too."""
     X, _, y, _ = digits
     head = InvariantClassifier(60, max_epochs=1).fit(X, np.full(len(y), "only"))
     assert set(head.predict(X)) == {"only"}
 
 
 def test_regression_is_not_classification():
-    """Continuous targets for a classifier are a mistake."""
+    """A classifier refuses continuous targets."""
     X, y = make_regression(100, 5, random_state=0)
     with pytest.raises(ValueError, match="Unknown label type"):
         InvariantClassifier(20).fit(X, y)
 
 
-def test_without_torch_the_error_says_what_to_install():
-    """The rest of the package works."""
+def test_without_torch_the_error_has_the_install_command():
+    """The rest of the package works without it."""
     code = """
 import sys
 class Absent:

@@ -17,6 +17,7 @@ from skinvariant.pooling import (
     PooledRegressor,
     linear_pool_weights,
     log_pool_weights,
+    signal_to_noise,
 )
 
 
@@ -106,6 +107,20 @@ def test_what_pool_weights_refuse(opinions, weigh, change, message):
     arguments = {"targets": targets} | change
     with pytest.raises(ValueError, match=message):
         weigh(log_probas, **arguments)
+
+
+def test_signal_to_noise_gives_the_best_mean_of_independent_members():
+    """Its error, over many rows, is that of least squares within a hundredth."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal(100_000)
+    noise = np.array([0.3, 1.0, 3.0])
+    members = truth + noise[:, np.newaxis] * rng.standard_normal((3, len(truth)))
+    weights = signal_to_noise([np.corrcoef(truth, m)[0, 1] for m in members])
+    best = noise**-2.0 / np.sum(noise**-2.0)
+    errors = [np.mean((w @ members - truth) ** 2) for w in (weights, best)]
+    assert weights.sum() == pytest.approx(1)
+    assert errors[0] < 1.01 * errors[1]
+    np.testing.assert_array_equal(signal_to_noise([0, 0]), [0.5, 0.5])
 
 
 @pytest.fixture(scope="module")

@@ -47,12 +47,12 @@ from skinvariant import (
 )
 from skinvariant.datasets import make_related_spaces
 from skinvariant.metrics import METRICS, TRANSFORMATIONS, Metric, cosine
+from skinvariant.pooling import signal_to_noise
 from skinvariant.translation import SpaceTranslator
 from skinvariant.voting import (
     decision_agreement,
     log_odds,
     pool_translations,
-    signal_to_noise,
 )
 
 SPACES = make_related_spaces(240, n_features_b=12, noise=0.1, random_state=0)
@@ -106,20 +106,6 @@ def test_agreement_is_the_correlation_of_all_columns():
     assert decision_agreement(values, others) == pytest.approx(expected)
     assert decision_agreement(values, -others) == 0
     assert decision_agreement(values, np.ones((50, 3))) == 0
-
-
-def test_signal_to_noise_gives_the_best_mean_of_independent_members():
-    """Its error, over many rows, is that of least squares within a hundredth."""
-    rng = np.random.default_rng(0)
-    truth = rng.standard_normal(100_000)
-    noise = np.array([0.3, 1.0, 3.0])
-    members = truth + noise[:, np.newaxis] * rng.standard_normal((3, len(truth)))
-    weights = signal_to_noise([np.corrcoef(truth, m)[0, 1] for m in members])
-    best = noise**-2.0 / np.sum(noise**-2.0)
-    errors = [np.mean((w @ members - truth) ** 2) for w in (weights, best)]
-    assert weights.sum() == pytest.approx(1)
-    assert errors[0] < 1.01 * errors[1]
-    np.testing.assert_array_equal(signal_to_noise([0, 0]), [0.5, 0.5])
 
 
 # --- recomputed by other means ------------------------------------------------------
