@@ -456,18 +456,18 @@ def test_no_embeddings(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_embeddings(path)
     path.write_text("X, y")
-    with pytest.raises(ValueError, match=r"spaces.npz' must be an .npz file"):
+    with pytest.raises(ValueError, match=r"spaces.npz' must be a complete .npz file"):
         load_embeddings(path)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(ValueError, match=r"must be an .npz file"):
+    with pytest.raises(ValueError, match=r"must be a complete .npz file"):
         load_embeddings(path)
     np.savez(path, y_train=np.zeros(3), features=np.zeros(3))
     with pytest.raises(ValueError, match=r"hold a space.*\['features', 'y_train'\]"):
         load_embeddings(path)
     write_spaces(path)
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ValueError, match=r"another file, or not complete"):
+    with pytest.raises(ValueError, match=r"got another file, or a part of one"):
         load_embeddings(path)
     write_spaces(path, X_bert_base_train=np.array([{"a": 1}] * 5, dtype=object))
     with pytest.raises(ValueError, match="allow_pickle=False"):
