@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skinvariant.datasets import load_embeddings, make_related_spaces
+from skinvariant.datasets._generators import _TRANSFORMATIONS
 from skinvariant.metrics import TRANSFORMATIONS, Metric
 
 DATA = os.environ.get("SKINVARIANT_DATA")
@@ -72,6 +73,7 @@ def draws(transformation, n_draws=5, **params):
 def test_every_class_is_defined_here():
     """No class of transformations escapes the tests of this file."""
     assert set(BELONGS) == set(TRANSFORMATIONS)
+    assert _TRANSFORMATIONS == TRANSFORMATIONS
 
 
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)

@@ -19,12 +19,18 @@ if not DOCS.is_dir():
     pytest.skip("the pages are not beside the tests", allow_module_level=True)
 
 
+def public_modules():
+    """The files of the public modules, by full name; of a package its first one."""
+    files = {"skinvariant": PACKAGE / "__init__.py"}
+    for path in sorted([*PACKAGE.glob("[!_]*.py"), *PACKAGE.glob("[!_]*/__init__.py")]):
+        name = path.parent.name if path.stem == "__init__" else path.stem
+        files[f"skinvariant.{name}"] = path
+    return files
+
+
 def public_names():
     """Every public name, by full name, as the sources list them."""
-    for path in [PACKAGE / "__init__.py", *sorted(PACKAGE.glob("[!_]*.py"))]:
-        module = (
-            "skinvariant" if path.stem == "__init__" else f"skinvariant.{path.stem}"
-        )
+    for module, path in public_modules().items():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if (
                 isinstance(node, ast.Assign)
@@ -112,11 +118,11 @@ def test_there_are_methods_to_look_at():
 
 def test_every_module_and_constant_says_what_it_is():
     """A docstring, or a comment of the form that Sphinx reads."""
-    for path in sorted(PACKAGE.glob("[!_]*.py")):
+    for module, path in public_modules().items():
         text = path.read_text(encoding="utf-8")
         assert ast.get_docstring(ast.parse(text)), path
         for name in re.findall(r"^([A-Z]\w+) = ", text, flags=re.MULTILINE):
-            if f"skinvariant.{path.stem}.{name}" in set(public_names()):
+            if f"{module}.{name}" in set(public_names()):
                 assert re.search(rf"#: .*\n(#: .*\n)*{name} = ", text), name
 
 

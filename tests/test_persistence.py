@@ -606,9 +606,7 @@ def test_what_cannot_be_saved_says_so_before_it_is_written(tmp_path):
     path = tmp_path / "model.skops"
     model = pipeline(FunctionTransformer(encode))
     name = f"{encode.__module__}.encode"
-    with pytest.raises(
-        TypeError, match=rf"would refuse.*model\[1:\].*got .*{name}"
-    ):
+    with pytest.raises(TypeError, match=rf"would refuse.*model\[1:\].*got .*{name}"):
         save(model, path)
     with pytest.raises(TypeError, match="must be, or have inside, an Invariant"):
         save(LogisticRegression().fit(X[:300] / 16, y[:300]), path)
