@@ -1,4 +1,4 @@
-"""Dask arrays: anchors fetched from blocks, and blocks projected where they are."""
+"""Dask arrays: anchors computed from few blocks, and a lazy transform of each block."""
 
 import copy
 import sys
@@ -12,18 +12,18 @@ from sklearn.utils.random import sample_without_replacement
 from skinvariant._threads import one_blas_thread
 from skinvariant._validation import check_number
 
-# "kmeans" and "farthest" look at the values of no more rows than these
+# "kmeans" and "farthest" choose among no more rows than these
 SUBSAMPLE = 20_000
 SUBSAMPLE_PER_ANCHOR = 10
 
 
 def is_dask_array(X):
-    """Tell whether `X` is a dask array, without importing dask.
+    """Return whether `X` is a dask array, without importing dask.
 
     Parameters
     ----------
     X : object
-        What a user gave.
+        Any input.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def is_dask_array(X):
     >>> is_dask_array([[1.0]])
     False
     """
-    # the array cannot be one of a module that nobody has loaded
+    # a dask array exists only if its module has been imported
     module = sys.modules.get("dask.array")
     return module is not None and isinstance(X, module.Array)
 
@@ -47,7 +47,7 @@ def in_memory(X):
     Parameters
     ----------
     X : object
-        What a user gave.
+        Any input.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def in_memory(X):
 
 
 def stand_in(X, n_rows=1):
-    """Return rows of zeros that are checked in place of a dask array.
+    """Return rows of zeros, to validate in place of a dask array.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def stand_in(X, n_rows=1):
 
 
 def fetch_anchors(estimator, X, y, *, choose, check):
-    """Choose anchors among the rows of a dask array, and compute only what it takes.
+    """Choose anchors among the rows of a dask array, and compute only the rows needed.
 
     "kmeans" and "farthest" choose among `SUBSAMPLE` random rows, or
     `SUBSAMPLE_PER_ANCHOR` for each anchor if these are more; a callable gets `X`
@@ -160,18 +160,19 @@ def fetch_rows(X, indices):
     """
     if X.numblocks[0] > X.shape[0]:  # some are empty, which dask's indexing is not for
         X = X.rechunk({0: -1})
-    order = np.argsort(indices)  # each block is cut once, where indices are sorted
+    order = np.argsort(indices)  # by sorted indices, dask takes each block once
     rows = X[indices[order]].compute()
     return rows[np.argsort(order)]
 
 
 def transform_lazily(estimator, X):
-    """Project the rows of a dask array, each block where it will be computed.
+    """Transform the rows of a dask array, block by block and when they are computed.
 
     Parameters
     ----------
     estimator : fitted RelativeTransformer
-        What projects.  Its present state is kept: a later fit changes nothing.
+        The transformer.  A copy is kept, so that a later fit does not change the
+        result.
     X : dask array of shape (n_samples, n_features)
         Rows, of the fitted width; their number may be unknown.
 
@@ -188,7 +189,16 @@ def transform_lazily(estimator, X):
     import dask
     import dask.array as da
 
-    width = _projected_anchor(estimator).shape[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of one anchor, not of the user's rows
+        output = estimator.transform(estimator.anchors_[:1])
+    if not isinstance(output, np.ndarray):
+        raise TypeError(
+            f"for a dask array, transform of {type(estimator).__name__} must return "
+            "NumPy arrays: set_output(transform='default'), and fit on NumPy or dask "
+            f"arrays; got {type(output).__module__}.{type(output).__name__}"
+        )
+    width = output.shape[1]
     estimator = copy.copy(estimator)
     vars(estimator).pop("feature_names_in_", None)  # no block has names to compare
     dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.dtype(np.float64)
@@ -196,7 +206,7 @@ def transform_lazily(estimator, X):
     return da.map_blocks(
         project_block,
         X,
-        # one node of the graph, which all blocks refer to
+        # a single node of the graph, shared by all blocks
         dask.delayed(estimator, traverse=False),
         width=width,
         block_dtype=dtype,
@@ -206,29 +216,15 @@ def transform_lazily(estimator, X):
     )
 
 
-def _projected_anchor(estimator):
-    """Project one anchor, to see what the estimator returns."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an anchor that nobody asked about
-        output = estimator.transform(estimator.anchors_[:1])
-    if not isinstance(output, np.ndarray):
-        raise TypeError(
-            f"for a dask array, transform of {type(estimator).__name__} must return "
-            "NumPy arrays: set_output(transform='default'), and fit on NumPy or dask "
-            f"arrays; got {type(output).__module__}.{type(output).__name__}"
-        )
-    return output
-
-
 def project_block(block, estimator, width, block_dtype):
-    """Project one block of rows.
+    """Transform one block of rows.
 
     Parameters
     ----------
     block : {ndarray, CSR matrix} of shape (n_rows, n_features)
-        The rows, of which there may be none.
+        The rows; there may be none.
     estimator : fitted RelativeTransformer
-        What projects.
+        The transformer.
     width : int
         Number of columns of the output.
     block_dtype : dtype
@@ -239,6 +235,6 @@ def project_block(block, estimator, width, block_dtype):
     ndarray of shape (n_rows, width)
         The relative space of the block.
     """
-    if block.shape[0] == 0:  # scikit-learn refuses it, but a filter may leave nothing
+    if block.shape[0] == 0:  # after a filter; scikit-learn refuses such input
         return np.empty((0, width), dtype=block_dtype)
     return np.asarray(estimator.transform(block), dtype=block_dtype)

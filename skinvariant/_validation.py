@@ -5,6 +5,7 @@ from numbers import Integral
 import numpy as np
 from scipy import linalg
 from scipy.sparse import csr_array, issparse
+from sklearn.utils import check_array
 
 
 def namespace(X):
@@ -320,3 +321,63 @@ def check_indices(indices, n_samples, *, source, expected=None):
             f"{source} must be distinct; got repeated {values[counts > 1][:5].tolist()}"
         )
     return indices.astype(np.intp)
+
+
+def check_corresponding(X_a, X_b, *, min_rows=1, min_columns=1, equal_width=False):
+    """Return two corresponding spaces as arrays of floating-point numbers.
+
+    That row i is the same sample in both cannot be checked; that both have as many
+    rows can.
+
+    Parameters
+    ----------
+    X_a, X_b : array-like of shape (n_samples, n_features_a) and (n_samples, \
+n_features_b)
+        The spaces.
+    min_rows, min_columns : int, default=1
+        The least numbers of rows and columns.
+    equal_width : bool, default=False
+        Whether the numbers of columns must be equal.
+
+    Returns
+    -------
+    tuple of two ndarray, dtype float64 or float32
+        The spaces: themselves where they are such arrays, else copies.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of rows differ or are too small, the widths are not as asked for,
+        or a value is not a finite number.
+
+    Examples
+    --------
+    >>> from skinvariant._validation import check_corresponding
+    >>> X_a, X_b = check_corresponding([[1], [2]], [[1.5, 0], [2, 1]])
+    >>> X_a.dtype, X_b.shape
+    (dtype('float64'), (2, 2))
+    """
+    X_a, X_b = (
+        check_array(
+            X,
+            dtype=[np.float64, np.float32],
+            ensure_min_features=min_columns,
+            input_name=name,
+        )
+        for name, X in (("X_a", X_a), ("X_b", X_b))
+    )
+    if len(X_a) != len(X_b):
+        raise ValueError(
+            "X_a and X_b must be corresponding spaces, the same samples in the same "
+            f"order; got {len(X_a)} rows in X_a and {len(X_b)} in X_b"
+        )
+    if len(X_a) < min_rows:
+        raise ValueError(
+            f"X_a and X_b must have at least {min_rows} rows; got {len(X_a)}"
+        )
+    if equal_width and X_a.shape[1] != X_b.shape[1]:
+        raise ValueError(
+            "X_a and X_b must have the same columns, as relative spaces of parallel "
+            f"anchors have; got {X_a.shape[1]} columns in X_a and {X_b.shape[1]} in X_b"
+        )
+    return X_a, X_b

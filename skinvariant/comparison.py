@@ -1,6 +1,8 @@
 """How alike two corresponding spaces are."""
 
+import inspect
 from dataclasses import dataclass
+from functools import wraps
 from numbers import Integral, Real
 from warnings import warn
 
@@ -11,13 +13,19 @@ from sklearn import config_context, get_config
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.metrics.pairwise import kernel_metrics, pairwise_kernels
 from sklearn.neighbors import VALID_METRICS, NearestNeighbors
-from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils import check_random_state, gen_batches
 
-from skinvariant._validation import check_choice, check_number, svd
+from skinvariant._validation import (
+    check_choice,
+    check_corresponding,
+    check_number,
+    svd,
+)
 from skinvariant.relative import l2_normalize, layer_normalize
 
 __all__ = [
     "INVARIANCES",
+    "calibrated",
     "cka",
     "mantel_test",
     "mean_canonical_correlation",
@@ -41,9 +49,9 @@ _SIMILARITY = frozenset(
 )
 _SCALING = frozenset({"isotropic_scaling"})
 
-#: Which classes of `skinvariant.metrics.TRANSFORMATIONS` leave a measure unchanged when
-#: applied to one of the two spaces, either of them: tuples of the measure's name, its
-#: parameters where not the defaults, and the classes.
+#: The classes of `skinvariant.metrics.TRANSFORMATIONS` that leave a measure unchanged
+#: when applied to either of the two spaces: tuples of the measure's name, its
+#: parameters that are not the defaults, and the classes.
 INVARIANCES = (
     ("cka", {}, _SIMILARITY),
     ("cka", {"debiased": True}, _SIMILARITY),
@@ -66,15 +74,15 @@ INVARIANCES = (
 )
 
 _BLOCK_MIB = 24
-# of rows from which the median distance is taken
+# how many rows the median distance is computed from
 _MEDIAN_ROWS = 2000
-# one unrelated pair of spaces in so many exceeds the chance level
+# one unrelated pair of spaces in this many exceeds the chance level
 _ONE_IN = 20
-# a difference from 1 below this is rounding
+# a difference below this is rounding
 _ROUNDING = 1e-12
-# directions of at most this many rounding errors are none
+# directions whose length is at most this many rounding errors do not count
 _ROUNDINGS = 8
-# a sum of singular values this near 1 leaves a distance of few digits
+# from a sum of singular values this near 1, subtraction leaves few digits
 _NEAR = 1e-3
 _DISTANCES = dict.fromkeys(sorted(set(VALID_METRICS["brute"]) - {"precomputed"}))
 
@@ -82,84 +90,37 @@ _DISTANCES = dict.fromkeys(sorted(set(VALID_METRICS["brute"]) - {"precomputed"})
 # --- what all measures share ------------------------------------------------------
 
 
-def _check_spaces(X_a, X_b, *, min_rows, equal_width=False):
-    """Return both spaces, floating point and finite, or say what is wrong with them."""
-    X_a, X_b = (
-        check_array(X, dtype=[np.float64, np.float32], input_name=name)
-        for name, X in (("X_a", X_a), ("X_b", X_b))
-    )
-    if len(X_a) != len(X_b):
-        raise ValueError(
-            "X_a and X_b must be corresponding spaces, row by row the same samples; "
-            f"got {len(X_a)} rows in X_a and {len(X_b)} in X_b"
-        )
-    if len(X_a) < min_rows:
-        raise ValueError(
-            f"this measure takes at least {min_rows} rows, since of fewer it is the "
-            f"same for all spaces or undefined; got {len(X_a)}"
-        )
-    if equal_width and X_a.shape[1] != X_b.shape[1]:
-        raise ValueError(
-            "X_a and X_b must have the same columns, which two encoders' spaces do "
-            "not have: compare their relative spaces, with parallel anchors; got "
-            f"{X_a.shape[1]} columns in X_a and {X_b.shape[1]} in X_b"
-        )
+def _measure(by_order):
+    """Turn a function of several orders of the rows of `X_b` into a measure.
+
+    The function takes `X_a`, `X_b`, `orders` and the parameters of the measure, and
+    returns the value of `X_a` and ``X_b[order]`` for each order: what does not depend
+    on the order is computed once.  The measure takes the rows of `X_b` as they are;
+    `calibrated` calls the function itself, which is the attribute `by_order`.
+    """
+    signature = inspect.signature(by_order)
+    kept = [part for part in signature.parameters.values() if part.name != "orders"]
+
+    @wraps(by_order)
+    def measure(X_a, X_b, **params):
+        value = by_order(X_a, X_b, None, **params)[0]
+        return value if np.ndim(value) else float(value)
+
+    measure.by_order = by_order
+    measure.__signature__ = signature.replace(parameters=kept)
+    return measure
+
+
+def _check_spaces(X_a, X_b, orders, *, min_rows, equal_width=False):
+    """Return spaces that can be compared, and the orders; None: only that of `X_b`."""
+    X_a, X_b = check_corresponding(X_a, X_b, min_rows=min_rows, equal_width=equal_width)
     for name, X in (("X_a", X_a), ("X_b", X_b)):
         if (X[0] == X).all():
             raise ValueError(
-                f"{name} is constant: all its rows are equal, so that nothing is as "
-                "alike or unlike it as anything else"
+                f"{name} must not be constant, since similarity to a constant space is "
+                f"undefined; got {len(X)} equal rows"
             )
-    return X_a, X_b
-
-
-def _orders(n_samples, null_calibrated, n_permutations, random_state):
-    """Return orders of the rows of X_b: as they are, and then those of the null."""
-    check_number("n_permutations", n_permutations, Integral, _ONE_IN - 1)
-    random_state = check_random_state(random_state)
-    drawn = [
-        random_state.permutation(n_samples)
-        for _ in range(n_permutations if null_calibrated else 0)
-    ]
-    return np.stack([np.arange(n_samples), *drawn])
-
-
-def _score(values):
-    """Return a similarity, the first of `values`, above those of the null, if any."""
-    if len(values) == 1:
-        return float(values[0])
-    chance = np.sort(values[1:])[-(len(values) // _ONE_IN)]
-    if 1 - chance <= _ROUNDING:
-        _raise_blind()
-    return float(max(0.0, (values[0] - chance) / (1 - chance)))
-
-
-def _distance(values):
-    """Return a distance, the first of `values`, in units of those of the null."""
-    if len(values) == 1:
-        return float(values[0])
-    chance = np.sort(values[1:])[len(values) // _ONE_IN - 1]
-    if chance <= _ROUNDING:
-        _raise_blind()
-    return float(min(1.0, values[0] / chance))
-
-
-def _raise_blind():
-    raise ValueError(
-        "unrelated spaces of these widths are as alike as identical ones, so that "
-        "nothing lies between: take more rows, or reduce both spaces first, say by PCA"
-    )
-
-
-def _row_scores(rows, average):
-    """Return the mean of each order's rows, calibrated; or the rows as they are."""
-    if average:
-        return _score(rows.mean(axis=1))
-    if len(rows) > 1:
-        raise ValueError(
-            "null_calibrated=True is about the mean over the rows; got average=False"
-        )
-    return rows[0]
+    return X_a, X_b, np.arange(len(X_a))[np.newaxis] if orders is None else orders
 
 
 def _limit_mib():
@@ -172,12 +133,114 @@ def _batches(n_samples, n_numbers, least=1):
     return gen_batches(n_samples, max(fitting, least))
 
 
+# --- chance -----------------------------------------------------------------------
+
+
+def calibrated(measure, X_a, X_b, *, n_permutations=99, random_state=None, **params):
+    """Calibrate a measure: subtract the similarity that is due to chance.
+
+    The chance level is found by permutations of the rows of `X_b`, after which no rows
+    correspond: it is the value that one permutation in 20 exceeds.
+
+    Parameters
+    ----------
+    measure : callable
+        A measure of this module; or a function of `X_a`, `X_b` and `params` whose value
+        is 1 for identical spaces and less for others, which is called for each
+        permutation.
+    X_a, X_b : array-like of shape (n_samples, n_features_a) and (n_samples, \
+n_features_b)
+        Corresponding spaces.
+    n_permutations : int >= 19, default=99
+        How many permutations.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the permutations.
+    **params : object
+        Parameters of `measure`.
+
+    Returns
+    -------
+    float
+        In [0, 1].  For a similarity s with chance level q,
+        ``max(0, (s - q) / (1 - q))``: larger is more alike, 1 for identical spaces, and
+        0 is no more than chance.  For `procrustes_distance`, whose chance level q is
+        the distance that one permutation in 20 falls below, ``min(1, d / q)``: 0 for
+        identical spaces, and 1 is no nearer than chance.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the numbers of rows differ, unrelated spaces are as alike as identical ones,
+        a parameter is not as documented, or `average` is False.
+
+    Warns
+    -----
+    UserWarning
+        As `measure` does.
+
+    Notes
+    -----
+    A value above 0, or a distance below 1, is also a test of the hypothesis that the
+    rows do not correspond, at the level of 5 %.  The measures of this module compute
+    once what does not depend on the order of the rows.
+
+    References
+    ----------
+    Gröger et al., "Revisiting the Platonic Representation Hypothesis: an Aristotelian
+    view", 2026, arXiv 2602.14486.
+
+    Examples
+    --------
+    Two unrelated spaces, wider than long:
+
+    >>> import numpy as np
+    >>> from skinvariant.comparison import calibrated, cka
+    >>> rng = np.random.default_rng(0)
+    >>> X_a, X_b = rng.standard_normal((2, 100, 1000))
+    >>> round(cka(X_a, X_b), 2)
+    0.91
+    >>> round(calibrated(cka, X_a, X_b, random_state=0), 2)
+    0.0
+    >>> round(calibrated(cka, X_a, X_a + X_b, random_state=0, kernel="rbf"), 2)
+    0.51
+    """
+    if not callable(measure):
+        raise TypeError(f"measure must be a function of two spaces; got {measure!r}")
+    check_number("n_permutations", n_permutations, Integral, _ONE_IN - 1)
+    if not params.get("average", True):
+        raise ValueError(
+            "average must be True, since the mean over the rows is calibrated; got "
+            f"average={params['average']!r}"
+        )
+    X_a, X_b = check_corresponding(X_a, X_b)
+    random_state = check_random_state(random_state)
+    permutations = [random_state.permutation(len(X_a)) for _ in range(n_permutations)]
+    orders = np.stack([np.arange(len(X_a)), *permutations])
+    if hasattr(measure, "by_order"):
+        values = measure.by_order(X_a, X_b, orders, **params)
+    else:
+        values = [measure(X_a, X_b[order], **params) for order in orders]
+    found, null = values[0], np.sort(values[1:])
+    n_beyond = (n_permutations + 1) // _ONE_IN
+    distance = measure is procrustes_distance
+    chance = null[n_beyond - 1] if distance else null[-n_beyond]
+    scale = chance if distance else 1 - chance
+    if scale <= _ROUNDING:
+        raise ValueError(
+            "unrelated spaces must be less alike than identical ones: take more rows, "
+            f"or fewer columns, for example by PCA; got {chance} for both"
+        )
+    return float(
+        min(1, found / scale) if distance else max(0, (found - chance) / scale)
+    )
+
+
 # --- spaces by their cross products -----------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Centred:
-    """A space about its mean, in float64, to be read by blocks of rows.
+    """A space minus its mean, in float64, computed by blocks of rows.
 
     The unit is the largest deviation, so that no square leaves the range of float64.
     """
@@ -199,16 +262,19 @@ class _Centred:
 
 
 def _centred(X, name):
-    """Centre a space; one wider than long is turned into as many columns as rows."""
+    """Centre a space; if wider than long, rotate it into as many columns as rows."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean = X.mean(axis=0, dtype=np.float64)
         space = _Centred(X, mean, 1.0)
-        # what rounding left of the mean, where that is large
+        # a large mean leaves a remainder by rounding
         mean = mean + sum(space.rows(b).sum(axis=0) for b in space.batches()) / len(X)
         space = _Centred(X, mean, 1.0)
         unit = max(np.abs(space.rows(b)).max() for b in space.batches())
     if not 0 < unit < np.inf:
-        raise ValueError(f"the values of {name} leave the range of float64: rescale it")
+        raise ValueError(
+            f"{name} must have deviations from its mean within the range of float64: "
+            f"rescale it; got {unit}"
+        )
     space = _Centred(X, mean, unit)
     if space.n_features <= len(X):
         return space
@@ -217,7 +283,7 @@ def _centred(X, name):
 
 
 def _cross_product(space_a, space_b, order, map_a=None, map_b=None):
-    """Return A.T @ B[order], after a linear map of either where one is given."""
+    """Return ``A.T @ B[order]``, after a linear map of each space if it is given."""
     total = 0
     for batch in space_a.batches(n_others=space_b.n_features):
         rows_a, rows_b = space_a.rows(batch), space_b.rows(order[batch])
@@ -234,7 +300,7 @@ def _squared_norms(space):
 
 
 def _exact_if_identical(values, best, X_a, X_b):
-    """Put the best value first where spaces are identical, for rounding is no news."""
+    """Set the first value to the best one if the spaces are identical."""
     if np.array_equal(X_a, X_b):
         values[0] = best
     return values
@@ -244,10 +310,10 @@ def _exact_if_identical(values, best, X_a, X_b):
 
 
 def _hsic(products, sums_k, sums_l, debiased):
-    """Return the Hilbert-Schmidt independence criterion but for a common factor.
+    """Return the Hilbert-Schmidt independence criterion, up to a common factor.
 
-    Of the sum of K * L and the row sums of K and L; `debiased`: of K and L with a zero
-    diagonal.
+    It is computed from the sum of K * L and the row sums of K and L; if `debiased`, the
+    diagonals of K and L are zero.
     """
     n_samples = len(sums_k)
     both, totals = sums_k @ sums_l, sums_k.sum() * sums_l.sum()
@@ -258,9 +324,10 @@ def _hsic(products, sums_k, sums_l, debiased):
 
 
 def _linear_products(X_a, X_b, orders, debiased):
-    """Return sums of K * L for each order, of K * K and L * L, and the row sums.
+    """Return the sums of K * L for each order, of K * K and L * L, and the row sums.
 
-    Centred rows have a kernel whose rows sum to 0, but for a diagonal that is left out.
+    The kernel of centred rows has row sums of 0, from which `debiased` takes the
+    diagonal.
     """
     spaces = _centred(X_a, "X_a"), _centred(X_b, "X_b")
     diagonals = [debiased * _squared_norms(space) for space in spaces]
@@ -275,13 +342,13 @@ def _linear_products(X_a, X_b, orders, debiased):
 
 
 def _kernel_products(tile_a, tile_b, orders, debiased):
-    """Return what `_linear_products` does, by tiles of the upper triangle."""
+    """Return the same as `_linear_products`, by tiles of the upper triangle."""
     n_samples = orders.shape[1]
     side = max(1, int(np.sqrt(_limit_mib() * 2**20 / 8)))
     batches = list(gen_batches(n_samples, side))
     crossed, own, sums = np.zeros(len(orders)), np.zeros(2), np.zeros((2, n_samples))
 
-    def read(tile, order, rows, columns):
+    def values_of(tile, order, rows, columns):
         values = tile(order[rows], order[columns])
         if debiased and rows == columns:
             np.fill_diagonal(values, 0)
@@ -290,7 +357,9 @@ def _kernel_products(tile_a, tile_b, orders, debiased):
     for number, rows in enumerate(batches):
         for columns in batches[number:]:
             times = 1 if rows == columns else 2
-            tiles = [read(tile, orders[0], rows, columns) for tile in (tile_a, tile_b)]
+            tiles = [
+                values_of(tile, orders[0], rows, columns) for tile in (tile_a, tile_b)
+            ]
             for space, tile in enumerate(tiles):
                 own[space] += times * np.vdot(tile, tile)
                 sums[space, rows] += tile.sum(axis=1)
@@ -298,44 +367,44 @@ def _kernel_products(tile_a, tile_b, orders, debiased):
                     sums[space, columns] += tile.sum(axis=0)
             crossed[0] += times * np.vdot(*tiles)
             for place, order in enumerate(orders[1:], 1):
-                tile = read(tile_b, order, rows, columns)
+                tile = values_of(tile_b, order, rows, columns)
                 crossed[place] += times * np.vdot(tiles[0], tile)
     return crossed, own, sums
-
-
-def _median_distance(space):
-    """Return the median distance of two rows, of evenly spaced rows where many."""
-    n_samples = len(space.X)
-    some = np.linspace(0, n_samples - 1, min(n_samples, _MEDIAN_ROWS)).astype(int)
-    return np.median(pdist(space.rows(some)))
 
 
 def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
     """Return a function that computes the kernel of some rows with others.
 
-    A constant is taken off, which no estimate notices, lest most digits be lost to it
-    where all rows are almost alike.  `hold`: computed once, where it fits in memory.
+    The mean of some values is subtracted, which changes no estimate: if all rows are
+    almost alike, most digits would be lost to it.  `hold`: the kernel is computed once,
+    if it fits in memory.
     """
     params = dict(kernel_params or {})
 
-    def read(rows):
-        rows = X[rows].astype(np.float64)
+    def rows_of(which):
+        rows = X[which].astype(np.float64)
         return l2_normalize(rows) if kernel == "cosine" else rows  # of any scale
 
     if isinstance(kernel, str) and kernel == "rbf" and "gamma" not in params:
         space = _centred(X, name)
-        read, median = space.rows, _median_distance(space)
+        some = np.linspace(0, len(X) - 1, min(len(X), _MEDIAN_ROWS)).astype(int)
+        rows_of, median = space.rows, np.median(pdist(space.rows(some)))
         if median == 0:
             raise ValueError(
-                f"more than half of the pairs of rows of {name} are equal, so that "
-                "their median distance is 0: give gamma in kernel_params"
+                f"{name} must have a median distance between rows that is not 0, or "
+                "gamma must be in kernel_params; got more than half of the pairs of "
+                f"rows of {name} equal"
             )
         params["gamma"] = 1 / (2 * (bandwidth * median) ** 2)
 
     def compute(rows, columns):
-        values = pairwise_kernels(read(rows), read(columns), metric=kernel, **params)
+        values = pairwise_kernels(
+            rows_of(rows), rows_of(columns), metric=kernel, **params
+        )
         if not np.isfinite(values).all():
-            raise ValueError(f"the kernel {kernel!r} of {name} is not finite")
+            raise ValueError(
+                f"the kernel {kernel!r} must be finite; got inf or NaN for {name}"
+            )
         return values
 
     some = np.arange(min(len(X), 100))
@@ -346,22 +415,22 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
     return lambda rows, columns: compute(rows, columns) - shift
 
 
+@_measure
 def cka(
     X_a,
     X_b,
+    orders,
     *,
     kernel="linear",
     kernel_params=None,
     bandwidth=1.0,
     debiased=False,
-    null_calibrated=False,
-    n_permutations=99,
-    random_state=None,
 ):
-    """Centred kernel alignment: do both spaces find the same pairs of samples alike.
+    """Centred kernel alignment: the cosine between two centred kernel matrices.
 
-    The cosine between the two centred kernel matrices.  By default of inner products
-    (linear CKA), which takes one product of the two spaces and no kernel matrix.
+    It is large if the same pairs of samples are similar in both spaces.  By default the
+    kernel is the inner product (linear CKA), for which one product of the two spaces
+    takes the place of the kernel matrices.
 
     Parameters
     ----------
@@ -378,16 +447,9 @@ n_features_b)
         there are more).  Kornblith et al. try 0.2 to 0.8.  ``gamma`` in `kernel_params`
         takes its place.
     debiased : bool, default=False
-        Whether to leave each row's comparison with itself out and estimate without
-        bias both terms of the cosine.  The biased estimate nears 1 for any two spaces
-        that are wider than long; this one is about 0 for unrelated ones.
-    null_calibrated : bool, default=False
-        Whether to return what exceeds chance: ``max(0, (s - q) / (1 - q))``, where q is
-        a value that one in 20 permutations of the rows of `X_b` exceeds.
-    n_permutations : int >= 19, default=99
-        How many permutations.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the permutations.
+        Whether to leave out each row's comparison with itself, so that the estimates of
+        both terms of the cosine have no bias.  The biased estimate is near 1 for any
+        two spaces that are wider than long; this one is about 0 for unrelated ones.
 
     Returns
     -------
@@ -399,11 +461,12 @@ n_features_b)
     Raises
     ------
     ValueError, TypeError
-        If rows do not correspond, a space is constant or the kernel finds all its rows
-        alike, or a parameter is not as documented.
+        If the numbers of rows differ, a space is constant, all its rows are equally
+        similar by the kernel, or a parameter is not as documented.
 
     See Also
     --------
+    calibrated : Subtracts the similarity that is due to chance.
     mutual_knn : Compares near rows only.
 
     References
@@ -412,8 +475,6 @@ n_features_b)
     2019.  Debiased: Song et al., "Feature selection via dependence maximization", JMLR
     2012, equation 4; Murphy et al., "Correcting biased centered kernel alignment
     measures in biological and artificial neural networks", 2024, arXiv 2405.01012.
-    Calibrated: Gröger et al., "Revisiting the Platonic Representation Hypothesis: an
-    Aristotelian view", 2026, arXiv 2602.14486.
 
     Examples
     --------
@@ -427,16 +488,14 @@ n_features_b)
     0.91
     >>> round(cka(X_a, X_b, debiased=True), 2)
     0.02
-    >>> round(cka(X_a, X_b, null_calibrated=True, random_state=0), 2)
-    0.0
     """
     if not callable(kernel):
         check_choice(
             "kernel", kernel, dict.fromkeys(kernel_metrics()), or_else="a callable"
         )
     check_number("bandwidth", bandwidth, Real, np.finfo(float).tiny, 1e100)
-    X_a, X_b = _check_spaces(X_a, X_b, min_rows=4 if debiased else 3)
-    orders = _orders(len(X_a), null_calibrated, n_permutations, random_state)
+    min_rows = 4 if debiased else 3
+    X_a, X_b, orders = _check_spaces(X_a, X_b, orders, min_rows=min_rows)
     if isinstance(kernel, str) and kernel == "linear":
         if kernel_params:
             raise ValueError(
@@ -446,84 +505,69 @@ n_features_b)
     else:
         options = (kernel, kernel_params, bandwidth)
         tile_a = _kernel_tile(X_a, "X_a", *options, hold=False)
-        tile_b = _kernel_tile(X_b, "X_b", *options, hold=null_calibrated)
+        tile_b = _kernel_tile(X_b, "X_b", *options, hold=len(orders) > 1)
         crossed, own, sums = _kernel_products(tile_a, tile_b, orders, debiased)
-    values = _aligned(crossed, own, sums, orders, debiased)
-    return _score(_exact_if_identical(values, 1.0, X_a, X_b))
-
-
-def _aligned(crossed, own, sums, orders, debiased):
-    """Return the cosine of the kernels for each order."""
     lengths = []
     for name, products, sums_k in zip(("X_a", "X_b"), own, sums, strict=True):
         squared = _hsic(products, sums_k, sums_k, debiased)
         if squared <= _ROUNDING * products:
             raise ValueError(
-                f"the kernel finds all rows of {name} equally alike, so that there is "
-                "nothing to align"
+                "the kernel must differ between pairs of rows; got a kernel for which "
+                f"all rows of {name} are equally alike"
             )
         lengths.append(np.sqrt(squared))
-    aligned = [
+    values = [
         _hsic(products, sums[0], sums[1][order], debiased)
         for products, order in zip(crossed, orders, strict=True)
     ]
-    return np.clip(np.array(aligned) / lengths[0] / lengths[1], -1, 1)
+    values = np.clip(np.array(values) / lengths[0] / lengths[1], -1, 1)
+    return _exact_if_identical(values, 1.0, X_a, X_b)
 
 
 # --- the best map from one space to the other -------------------------------------
 
 
+@_measure
 def procrustes_distance(
     X_a,
     X_b,
-    *,
-    null_calibrated=False,
-    n_permutations=99,
-    random_state=None,
+    orders,
 ):
     """Distance that remains after the best rotation of one space onto the other.
 
-    Both are centred and scaled to Frobenius norm 1; the narrower one is widened by
-    zeros.  Then the distance is ``min ||A Q - B||`` over orthogonal Q.
+    Both spaces are centred and scaled to Frobenius norm 1, and columns of zeros are
+    added to the narrower one.  Then the distance is ``min ||A Q - B||`` over orthogonal
+    Q.
 
     Parameters
     ----------
     X_a, X_b : array-like of shape (n_samples, n_features_a) and (n_samples, \
 n_features_b)
         Corresponding spaces of at least 3 rows.
-    null_calibrated : bool, default=False
-        Whether to return the distance in units of chance: ``min(1, d / q)``, where one
-        in 20 permutations of the rows of `X_b` comes nearer than q.
-    n_permutations : int >= 19, default=99
-        How many permutations.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the permutations.
 
     Returns
     -------
     float
-        In [0, sqrt(2)], calibrated in [0, 1]; larger is less alike, 0 for spaces that
-        differ by a rotation, a translation and a factor.  These applied to either space
-        leave it unchanged.
+        In [0, sqrt(2)]; larger is less alike, 0 for spaces that differ by a rotation, a
+        translation and a factor.  These applied to either space leave it unchanged.
 
     Raises
     ------
     ValueError, TypeError
-        If rows do not correspond, a space is constant, or a parameter is not as
+        If the numbers of rows differ, a space is constant, or a parameter is not as
         documented.
 
     Notes
     -----
     The squared distance is 2 - 2 s, with s the sum of the singular values of
-    ``A.T @ B``.  `scipy.spatial.procrustes` gives ``1 - s**2``, since it scales
-    A once more after the rotation; other authors give 2 - 2 s itself.
+    ``A.T @ B``.  `scipy.spatial.procrustes` gives ``1 - s**2``, since it scales A once
+    more after the rotation; other authors define the distance as 2 - 2 s.
 
     References
     ----------
     Schönemann, "A generalized solution of the orthogonal Procrustes problem",
     Psychometrika 1966.  As a distance of representations: Williams et al., "Generalized
-    shape metrics on neural representations", NeurIPS 2021.  Calibrated: Gröger et al.,
-    2026, arXiv 2602.14486.
+    shape metrics on neural representations", NeurIPS 2021.
 
     Examples
     --------
@@ -536,47 +580,44 @@ n_features_b)
     >>> round(procrustes_distance(stretched.X_a, stretched.X_b), 2)
     0.2
     """
-    X_a, X_b = _check_spaces(X_a, X_b, min_rows=3)
-    orders = _orders(len(X_a), null_calibrated, n_permutations, random_state)
-    spaces = _centred(X_a, "X_a"), _centred(X_b, "X_b")
-    norms = [np.sqrt(_squared_norms(space).sum()) for space in spaces]
-    values = np.array([_residual(*spaces, *norms, order) for order in orders])
-    return _distance(_exact_if_identical(values, 0.0, X_a, X_b))
+    X_a, X_b, orders = _check_spaces(X_a, X_b, orders, min_rows=3)
+    space_a, space_b = _centred(X_a, "X_a"), _centred(X_b, "X_b")
+    norm_a, norm_b = (
+        np.sqrt(_squared_norms(space).sum()) for space in (space_a, space_b)
+    )
+    values = np.empty(len(orders))
+    for place, order in enumerate(orders):
+        product = _cross_product(space_a, space_b, order) / norm_a / norm_b
+        alike = svd(product, compute_uv=False).sum()
+        if 1 - alike > _NEAR:
+            values[place] = np.sqrt(2 - 2 * alike)
+            continue
+        # the difference of almost equal numbers has few digits: rotate and subtract
+        width = max(product.shape)
+        padded = np.zeros((width, width))
+        padded[: product.shape[0], : product.shape[1]] = product
+        left, _, right = svd(padded)
+        rotation = (left @ right)[: product.shape[0]]
+        squares = 0.0
+        for batch in space_a.batches(n_others=width):
+            gaps = space_a.rows(batch) / norm_a @ rotation
+            gaps[:, : product.shape[1]] -= space_b.rows(order[batch]) / norm_b
+            squares += np.vdot(gaps, gaps)
+        values[place] = np.sqrt(squares)
+    return _exact_if_identical(values, 0.0, X_a, X_b)
 
 
-def _residual(space_a, space_b, norm_a, norm_b, order):
-    """Return the Procrustes distance of two centred spaces."""
-    product = _cross_product(space_a, space_b, order) / norm_a / norm_b
-    alike = svd(product, compute_uv=False).sum()
-    if 1 - alike > _NEAR:
-        return np.sqrt(2 - 2 * alike)
-    # the difference of almost equal numbers has few digits: rotate and subtract
-    width = max(product.shape)
-    padded = np.zeros((width, width))
-    padded[: product.shape[0], : product.shape[1]] = product
-    left, _, right = svd(padded)
-    rotation = (left @ right)[: product.shape[0]]
-    total = 0.0
-    for batch in space_a.batches(n_others=width):
-        gaps = space_a.rows(batch) / norm_a @ rotation
-        gaps[:, : product.shape[1]] -= space_b.rows(order[batch]) / norm_b
-        total += np.vdot(gaps, gaps)
-    return np.sqrt(total)
-
-
+@_measure
 def mean_canonical_correlation(
     X_a,
     X_b,
-    *,
-    null_calibrated=False,
-    n_permutations=99,
-    random_state=None,
+    orders,
 ):
-    """Mean of the canonical correlations: how much is a linear map of the other.
+    """Mean canonical correlation: how much of one space is a linear map of the other.
 
-    The correlations of the best matching directions of both spaces (CCA), however
-    little variance these have.  Two spaces that are wide for their number of rows
-    correlate by chance, so take many more rows than columns, or few principal
+    Canonical correlations are those of the best matching directions of both spaces,
+    however little variance these have (CCA).  Two spaces that are wide for their number
+    of rows correlate by chance, so take many more rows than columns, or few principal
     components.
 
     Parameters
@@ -584,13 +625,6 @@ def mean_canonical_correlation(
     X_a, X_b : array-like of shape (n_samples, n_features_a) and (n_samples, \
 n_features_b)
         Corresponding spaces of at least 3 rows.
-    null_calibrated : bool, default=False
-        Whether to return what exceeds chance: ``max(0, (s - q) / (1 - q))``, where q is
-        a value that one in 20 permutations of the rows of `X_b` exceeds.
-    n_permutations : int >= 19, default=99
-        How many permutations.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the permutations.
 
     Returns
     -------
@@ -601,18 +635,18 @@ n_features_b)
     Raises
     ------
     ValueError, TypeError
-        If rows do not correspond, a space is constant, or a parameter is not as
+        If the numbers of rows differ, a space is constant, or a parameter is not as
         documented.
 
     Warns
     -----
     UserWarning
-        If a space has as many directions as rows but one, as nearly any wider one has:
-        then all its canonical correlations with any space are 1.
+        If a space has n_samples - 1 directions, as nearly any wider one has: then all
+        its canonical correlations with any space are 1.
 
     Notes
     -----
-    The mean is over the rank of the space of lower rank.  Directions within the
+    The number of correlations is the lower rank of the two.  Directions within the
     rounding of a space's own dtype do not count.
 
     References
@@ -620,7 +654,7 @@ n_features_b)
     Hotelling, "Relations between two sets of variates", Biometrika 1936; Björck and
     Golub, "Numerical methods for computing angles between linear subspaces", 1973, for
     the computation.  As a measure of representations: Kornblith et al., ICML 2019,
-    equation 8.  Calibrated: Gröger et al., 2026, arXiv 2602.14486.
+    equation 8.
 
     Examples
     --------
@@ -633,8 +667,7 @@ n_features_b)
     >>> round(mean_canonical_correlation(noisy.X_a, noisy.X_b), 2)
     0.43
     """
-    X_a, X_b = _check_spaces(X_a, X_b, min_rows=3)
-    orders = _orders(len(X_a), null_calibrated, n_permutations, random_state)
+    X_a, X_b, orders = _check_spaces(X_a, X_b, orders, min_rows=3)
     (space_a, map_a), (space_b, map_b) = (
         _whitened(X, name) for X, name in ((X_a, "X_a"), (X_b, "X_b"))
     )
@@ -643,7 +676,7 @@ n_features_b)
         product = _cross_product(space_a, space_b, order, map_a, map_b)
         correlations = svd(product, compute_uv=False)
         values.append(np.minimum(correlations, 1).mean())
-    return _score(_exact_if_identical(np.array(values), 1.0, X_a, X_b))
+    return _exact_if_identical(np.array(values), 1.0, X_a, X_b)
 
 
 def _whitened(X, name):
@@ -657,12 +690,15 @@ def _whitened(X, name):
     rounding = np.finfo(X.dtype).eps * peak * np.sqrt(X.shape).sum()
     kept = singular > _ROUNDINGS * rounding
     if not kept.any():
-        raise ValueError(f"{name} is constant within the rounding of {X.dtype}")
+        raise ValueError(
+            f"{name} must differ between rows by more than the rounding of {X.dtype}; "
+            f"got rows that are constant within it"
+        )
     if kept.sum() == len(X) - 1:
         warn(
-            f"{name} has as many directions as rows but one, so that it correlates "
-            "fully with any space: take more rows, or reduce it first, say by PCA",
-            stacklevel=4,
+            f"{name} has n_samples - 1 directions, so that all its correlations with "
+            "any space are 1: take more rows, or fewer columns, for example by PCA",
+            stacklevel=5,
         )
     return space, directions[kept].T / singular[kept]
 
@@ -671,24 +707,24 @@ def _whitened(X, name):
 
 
 def _comparable(metric, *spaces):
-    """Return spaces in float64, as a metric's own function takes them, and its name."""
+    """Return the metric that gives the same order with most digits, and its spaces."""
     if not callable(metric):
         check_choice("metric", metric, _DISTANCES, or_else="a callable")
     spaces = [X.astype(np.float64) for X in spaces]
     if not isinstance(metric, str):
         return metric, *spaces
-    if metric == "cosine":  # of unit vectors the distance has the same order
+    if metric == "cosine":  # the distance of unit vectors has the same order
         for X in spaces:
             if not X.any(axis=1).all():
                 raise ValueError(
-                    f"row {np.flatnonzero(~X.any(axis=1))[0]} of a space is zero and "
-                    "has no direction: leave such rows out of both spaces, or take "
-                    "metric='euclidean'"
+                    "rows must not be zero, since these have no direction: leave them "
+                    "out of both spaces, or take metric='euclidean'; got zeros in row "
+                    f"{np.flatnonzero(~X.any(axis=1))[0]}"
                 )
             for batch in _batches(len(X), 8 * X.shape[1]):
                 X[batch] = l2_normalize(X[batch])
         return "euclidean", *spaces
-    if metric == "euclidean":  # scikit-learn's loses digits far from the origin
+    if metric == "euclidean":  # that of scikit-learn loses digits far from the origin
         mean = spaces[-1].mean(axis=0)
         for X in spaces:
             X -= mean
@@ -696,7 +732,7 @@ def _comparable(metric, *spaces):
 
 
 def _nearest(metric, rows, n_neighbors, queries=None):
-    """Return the indices of the nearest rows; without queries, of other rows."""
+    """Return the indices of the rows nearest to each query, or to each other row."""
     with config_context(working_memory=_limit_mib()):
         index = NearestNeighbors(n_neighbors=n_neighbors, metric=metric)
         index.set_params(algorithm="brute").fit(rows)
@@ -707,7 +743,9 @@ def _nearest(metric, rows, n_neighbors, queries=None):
 
 def _check_defined(distances, metric):
     if not np.isfinite(distances).all():
-        raise ValueError(f"metric {metric!r} is undefined for some rows, or too large")
+        raise ValueError(
+            f"the distances of metric {metric!r} must be finite; got inf or NaN"
+        )
 
 
 def _n_common(indices, others):
@@ -716,18 +754,17 @@ def _n_common(indices, others):
     return (both[:, 1:] == both[:, :-1]).sum(axis=1)
 
 
+@_measure
 def mutual_knn(
     X_a,
     X_b,
+    orders,
     *,
     n_neighbors=10,
     metric="cosine",
     average=True,
-    null_calibrated=False,
-    n_permutations=99,
-    random_state=None,
 ):
-    """Mutual nearest neighbours: the part of each row's neighbours that both share.
+    """Mutual nearest neighbours: the share of each row's neighbours in both spaces.
 
     Parameters
     ----------
@@ -735,42 +772,34 @@ def mutual_knn(
 n_features_b)
         Corresponding spaces of at least 3 rows.
     n_neighbors : int, default=10
-        How many neighbours, less than n_samples - 1.  A row is no neighbour of its own.
+        How many neighbours, less than n_samples - 1, the row itself not included.
     metric : str or callable, default="cosine"
         A metric of `sklearn.neighbors.NearestNeighbors`, in each space.
     average : bool, default=True
         Whether to return the mean over the rows.
-    null_calibrated : bool, default=False
-        Whether to return what exceeds chance: ``max(0, (s - q) / (1 - q))``, where q is
-        a value that one in 20 permutations of the rows of `X_b` exceeds.
-    n_permutations : int >= 19, default=99
-        How many permutations.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the permutations.
 
     Returns
     -------
     float, or ndarray of shape (n_samples,) if not `average`
-        In [0, 1]; larger is more alike, 1 where all neighbours are the same.  Of
-        unrelated spaces n_neighbors / (n_samples - 1) in the mean.  A rotation or a
+        In [0, 1]; larger is more alike, 1 if all neighbours are the same.  The expected
+        value of unrelated spaces is n_neighbors / (n_samples - 1).  A rotation or a
         factor applied to either space leaves it unchanged; with the Euclidean metric
         also a translation.
 
     Raises
     ------
     ValueError, TypeError
-        If rows do not correspond, a space is constant, a row has no direction, or a
+        If the numbers of rows differ, a space is constant, a row has no direction, or a
         parameter is not as documented.
 
     Notes
     -----
-    Of neighbours at the same distance, those that NearestNeighbors finds count: where
-    many rows are equal, the value is about which of these come first.
+    Among rows at the same distance, those that NearestNeighbors returns are the
+    neighbours: if many rows are equal, the value depends on their order.
 
     References
     ----------
     Huh et al., "The Platonic Representation Hypothesis", ICML 2024, appendix A.
-    Calibrated: Gröger et al., 2026, arXiv 2602.14486.
 
     Examples
     --------
@@ -783,78 +812,67 @@ n_features_b)
     >>> round(mutual_knn(noisy.X_a, noisy.X_b), 2)
     0.49
     """
-    X_a, X_b = _check_spaces(X_a, X_b, min_rows=3)
-    n_samples = len(X_a)
-    check_number("n_neighbors", n_neighbors, Integral, 1, n_samples - 2)
-    orders = _orders(n_samples, null_calibrated, n_permutations, random_state)
+    X_a, X_b, orders = _check_spaces(X_a, X_b, orders, min_rows=3)
+    check_number("n_neighbors", n_neighbors, Integral, 1, len(X_a) - 2)
     own, other = (
         _nearest(*_comparable(metric, X), n_neighbors=n_neighbors) for X in (X_a, X_b)
     )
-    rows = []
+    shares = []
     for order in orders:
         place = np.argsort(order)
-        rows.append(_n_common(own, place[other[order]]) / n_neighbors)
-    return _row_scores(np.stack(rows), average)
+        shares.append(_n_common(own, place[other[order]]) / n_neighbors)
+    return np.mean(shares, axis=1) if average else shares
 
 
+@_measure
 def top_k_jaccard(
     X_a,
     X_b,
+    orders,
     *,
     k=10,
     metric="cosine",
     average=True,
-    null_calibrated=False,
-    n_permutations=99,
-    random_state=None,
 ):
-    """Jaccard index of what is found in one space by its own rows and the other's.
+    """Mean Jaccard index of the nearest rows of corresponding rows.
 
-    Row i of `X_a` and row i of `X_b` both search the rows of `X_b`.  The score of row i
-    is the size of the intersection of the two sets of k nearest rows, divided by that
-    of their union.  The row of `X_b` itself is among the rows that it finds.
+    Each row of `X_a` and the corresponding row of `X_b` have k nearest rows in `X_b`,
+    the latter itself included.  The score of the row is the size of the intersection of
+    the two sets, divided by the size of their union.
 
     Parameters
     ----------
     X_a, X_b : array-like of shape (n_samples, n_features)
         Corresponding spaces with the same columns: relative spaces of parallel anchors.
-        `X_b` is the one that is searched.
+        The neighbours are rows of `X_b`.
     k : int, default=10
-        How many rows are found, less than n_samples.
+        How many nearest rows, less than n_samples.
     metric : str or callable, default="cosine"
         A metric of `sklearn.neighbors.NearestNeighbors`.
     average : bool, default=True
         Whether to return the mean over the rows.
-    null_calibrated : bool, default=False
-        Whether to return what exceeds chance: ``max(0, (s - q) / (1 - q))``, where q is
-        a value that one in 20 permutations of the rows of `X_b` exceeds.
-    n_permutations : int >= 19, default=99
-        How many permutations.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the permutations.
 
     Returns
     -------
     float, or ndarray of shape (n_samples,) if not `average`
-        In [0, 1]; larger is more alike, 1 where both rows always find the same.  With
-        the cosine a factor applied to either space leaves it unchanged, and nothing
-        else does.
+        In [0, 1]; larger is more alike, 1 if the sets are always equal.  With the
+        cosine, a factor applied to either space leaves it unchanged, and no other
+        transformation does.
 
     Raises
     ------
     ValueError, TypeError
-        If rows or columns do not correspond, a space is constant, a row has no
+        If the numbers of rows or columns differ, a space is constant, a row has no
         direction, or a parameter is not as documented.
 
     See Also
     --------
-    mutual_knn : Of spaces of any widths.
+    mutual_knn : For spaces of any widths.
 
     References
     ----------
     Moschella et al., "Relative representations enable zero-shot latent space
-    communication", ICLR 2023, section 4.1.  Calibrated: Gröger et al., 2026, arXiv
-    2602.14486.
+    communication", ICLR 2023, section 4.1.
 
     Examples
     --------
@@ -868,70 +886,62 @@ def top_k_jaccard(
     >>> round(top_k_jaccard(*relative), 2)
     0.81
     """
-    X_a, X_b = _check_spaces(X_a, X_b, min_rows=2, equal_width=True)
+    X_a, X_b, orders = _check_spaces(X_a, X_b, orders, min_rows=2, equal_width=True)
     check_number("k", k, Integral, 1, len(X_a) - 1)
-    orders = _orders(len(X_a), null_calibrated, n_permutations, random_state)
     metric, X_a, X_b = _comparable(metric, X_a, X_b)
     found, expected = (_nearest(metric, X_b, k, queries=X) for X in (X_a, X_b))
     common = np.stack([_n_common(found, expected[order]) for order in orders])
-    return _row_scores(common / (2 * k - common), average)
+    scores = common / (2 * k - common)
+    return scores.mean(axis=1) if average else scores
 
 
+@_measure
 def mean_reciprocal_rank(
     X_a,
     X_b,
+    orders,
     *,
     metric="cosine",
     average=True,
-    null_calibrated=False,
-    n_permutations=99,
-    random_state=None,
 ):
-    """Mean reciprocal rank at which rows of one space find their match in the other.
+    """Mean reciprocal rank of the corresponding row among all rows of the other space.
 
-    Row i of `X_a` ranks the rows of `X_b` from near to far.  Its score is 1 divided by
-    the rank of row i.
+    The rows of `X_b` are ranked by their distance from row i of `X_a`.  The score of
+    row i is 1 divided by the rank of the corresponding row.
 
     Parameters
     ----------
     X_a, X_b : array-like of shape (n_samples, n_features)
         Corresponding spaces with the same columns: relative spaces of parallel anchors.
-        `X_b` is the one that is searched.
+        The neighbours are rows of `X_b`.
     metric : str or callable, default="cosine"
         A metric of `sklearn.metrics.pairwise_distances`.
     average : bool, default=True
         Whether to return the mean over the rows.
-    null_calibrated : bool, default=False
-        Whether to return what exceeds chance: ``max(0, (s - q) / (1 - q))``, where q is
-        a value that one in 20 permutations of the rows of `X_b` exceeds.
-    n_permutations : int >= 19, default=99
-        How many permutations.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the permutations.
 
     Returns
     -------
     float, or ndarray of shape (n_samples,) if not `average`
-        In (0, 1]; larger is more alike, 1 where every row's match is the nearest.  Of
-        unrelated spaces about ``log(n_samples) / n_samples``.  With the cosine a factor
-        applied to either space leaves it unchanged, and nothing else does.
+        In (0, 1]; larger is more alike, 1 if the corresponding row is always the
+        nearest.  Unrelated spaces have about ``log(n_samples) / n_samples``.  With the
+        cosine, a factor applied to either space leaves it unchanged, and no other
+        transformation does.
 
     Raises
     ------
     ValueError, TypeError
-        If rows or columns do not correspond, a space is constant, a row has no
+        If the numbers of rows or columns differ, a space is constant, a row has no
         direction, or a parameter is not as documented.
 
     Notes
     -----
-    Rows at the same distance share the mean of their ranks.  So a row that occurs twice
+    Rows at the same distance have the mean of their ranks.  So a row that occurs twice
     has the rank 1.5 at best, also in identical spaces.
 
     References
     ----------
     Moschella et al., "Relative representations enable zero-shot latent space
-    communication", ICLR 2023, section 4.1.  Calibrated: Gröger et al., 2026, arXiv
-    2602.14486.
+    communication", ICLR 2023, section 4.1.
 
     Examples
     --------
@@ -945,8 +955,7 @@ def mean_reciprocal_rank(
     >>> round(mean_reciprocal_rank(*relative), 2)
     0.9
     """
-    X_a, X_b = _check_spaces(X_a, X_b, min_rows=2, equal_width=True)
-    orders = _orders(len(X_a), null_calibrated, n_permutations, random_state)
+    X_a, X_b, orders = _check_spaces(X_a, X_b, orders, min_rows=2, equal_width=True)
     metric, X_a, X_b = _comparable(metric, X_a, X_b)
     ranks, start = np.empty(orders.shape), 0
     for distances in pairwise_distances_chunked(
@@ -956,11 +965,11 @@ def mean_reciprocal_rank(
         rows = slice(start, start + len(distances))
         ranks[:, rows] = _ranks(distances, orders[:, rows])
         start = rows.stop
-    return _row_scores(1 / ranks, average)
+    return (1 / ranks).mean(axis=1) if average else 1 / ranks
 
 
 def _ranks(distances, columns):
-    """Return the ranks of some columns, (n, n_rows), in each row of distances."""
+    """Return ranks, of shape (n_orders, n_rows), of columns in rows of distances."""
     chosen = np.take_along_axis(distances, columns.T, axis=1)
     if len(columns) == 1:
         before = (distances < chosen).sum(axis=1)
@@ -977,12 +986,11 @@ def _ranks(distances, columns):
 # --- corresponding rows -----------------------------------------------------------
 
 
-def _rowwise(X_a, X_b, standardize, average, *null):
-    """Return the mean correlation of corresponding rows, standardised by a function."""
-    X_a, X_b = _check_spaces(X_a, X_b, min_rows=2, equal_width=True)
+def _rowwise(X_a, X_b, orders, standardize, average):
+    """Return mean correlations of corresponding rows, standardised by a function."""
+    X_a, X_b, orders = _check_spaces(X_a, X_b, orders, min_rows=2, equal_width=True)
     check_number("the number of columns", X_a.shape[1], Integral, 2)
-    orders = _orders(len(X_a), *null)
-    if len(orders) > 1:  # not anew for each order
+    if len(orders) > 1:  # once for all of them
         X_a, X_b = (
             np.concatenate(
                 [standardize(X[b]) for b in _batches(len(X), 4 * X.shape[1])]
@@ -994,25 +1002,22 @@ def _rowwise(X_a, X_b, standardize, average, *null):
         rows_a = standardize(X_a[batch])
         for place, order in enumerate(orders):
             rows_b = standardize(X_b[order[batch]])
-            scores[place, batch] = _correlations(rows_a, rows_b)
+            products, squares_a, squares_b = (
+                np.einsum("ij,ij->i", *pair)
+                for pair in ((rows_a, rows_b), (rows_a, rows_a), (rows_b, rows_b))
+            )
+            with np.errstate(invalid="ignore"):  # rows of zeros have no correlation
+                correlations = products / np.sqrt(squares_a * squares_b)
+            scores[place, batch] = np.clip(correlations, -1, 1)
     undefined = np.isnan(scores[0]).sum()
     if undefined:
         warn(
             f"{undefined} rows are constant in one space or both, so that they have no "
             "correlation: they count as 0",
-            stacklevel=3,
+            stacklevel=4,
         )
-    return _row_scores(np.nan_to_num(scores, nan=0.0), average)
-
-
-def _correlations(rows_a, rows_b):
-    """Return the correlations of standardised rows; NaN where one of them is zero."""
-    products, squares_a, squares_b = (
-        np.einsum("ij,ij->i", *pair)
-        for pair in ((rows_a, rows_b), (rows_a, rows_a), (rows_b, rows_b))
-    )
-    with np.errstate(invalid="ignore"):
-        return np.clip(products / np.sqrt(squares_a * squares_b), -1, 1)
+    scores = np.nan_to_num(scores, nan=0.0)
+    return scores.mean(axis=1) if average else scores
 
 
 def _standardize(rows):
@@ -1023,16 +1028,18 @@ def _standardize_ranks(rows):
     return layer_normalize(rankdata(rows, axis=1))
 
 
+@_measure
 def rowwise_pearson(
     X_a,
     X_b,
+    orders,
     *,
     average=True,
-    null_calibrated=False,
-    n_permutations=99,
-    random_state=None,
 ):
-    """Mean correlation of corresponding rows: do samples see the anchors alike.
+    """Mean correlation of corresponding rows.
+
+    Of relative spaces: whether a sample's comparisons with the anchors differ by no
+    more than a factor and a shift.
 
     Parameters
     ----------
@@ -1040,26 +1047,19 @@ def rowwise_pearson(
         Corresponding spaces with the same columns: relative spaces of parallel anchors.
     average : bool, default=True
         Whether to return the mean over the rows.
-    null_calibrated : bool, default=False
-        Whether to return what exceeds chance: ``max(0, (s - q) / (1 - q))``, where q is
-        a value that one in 20 permutations of the rows of `X_b` exceeds.
-    n_permutations : int >= 19, default=99
-        How many permutations.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the permutations.
 
     Returns
     -------
     float, or ndarray of shape (n_samples,) if not `average`
-        In [-1, 1]; larger is more alike, 1 where corresponding rows differ by a factor
-        and a shift of their own.  A factor applied to either space leaves it unchanged,
-        and nothing else does.
+        In [-1, 1]; larger is more alike, 1 if corresponding rows differ by a factor and
+        a shift, which may be others for each row.  A factor applied to either space
+        leaves it unchanged, and no other transformation does.
 
     Raises
     ------
     ValueError, TypeError
-        If rows or columns do not correspond, a space is constant, or a parameter is not
-        as documented.
+        If the numbers of rows or columns differ, a space is constant, or a parameter is
+        not as documented.
 
     Warns
     -----
@@ -1068,40 +1068,42 @@ def rowwise_pearson(
 
     See Also
     --------
-    space_agreement : Of the anchors themselves.
+    calibrated : Subtracts the similarity that is due to chance.
+    space_agreement : For the anchors themselves.
 
     References
     ----------
-    Calibrated: Gröger et al., 2026, arXiv 2602.14486.
+    Pearson, "Note on regression and inheritance in the case of two parents", 1895.
 
     Examples
     --------
-    What all rows have in common correlates too, until chance is taken off:
+    What all rows have in common correlates too, until chance is subtracted:
 
     >>> import numpy as np
-    >>> from skinvariant.comparison import rowwise_pearson
+    >>> from skinvariant.comparison import calibrated, rowwise_pearson
     >>> rng = np.random.default_rng(0)
     >>> common, unrelated = rng.standard_normal(50), rng.standard_normal((2, 200, 50))
     >>> X_a, X_b = 3 * common + unrelated
     >>> round(rowwise_pearson(X_a, X_b), 2)
     0.89
-    >>> round(rowwise_pearson(X_a, X_b, null_calibrated=True, random_state=0), 2)
+    >>> round(calibrated(rowwise_pearson, X_a, X_b, random_state=0), 2)
     0.0
     """
-    null = null_calibrated, n_permutations, random_state
-    return _rowwise(X_a, X_b, _standardize, average, *null)
+    return _rowwise(X_a, X_b, orders, _standardize, average)
 
 
+@_measure
 def rowwise_spearman(
     X_a,
     X_b,
+    orders,
     *,
     average=True,
-    null_calibrated=False,
-    n_permutations=99,
-    random_state=None,
 ):
-    """Mean rank correlation of corresponding rows: do they order the anchors alike.
+    """Mean rank correlation of corresponding rows.
+
+    Of relative spaces: whether the anchors have the same order of similarity to a
+    sample.
 
     Parameters
     ----------
@@ -1109,26 +1111,19 @@ def rowwise_spearman(
         Corresponding spaces with the same columns: relative spaces of parallel anchors.
     average : bool, default=True
         Whether to return the mean over the rows.
-    null_calibrated : bool, default=False
-        Whether to return what exceeds chance: ``max(0, (s - q) / (1 - q))``, where q is
-        a value that one in 20 permutations of the rows of `X_b` exceeds.
-    n_permutations : int >= 19, default=99
-        How many permutations.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the permutations.
 
     Returns
     -------
     float, or ndarray of shape (n_samples,) if not `average`
-        In [-1, 1]; larger is more alike, 1 where corresponding rows have the same
-        order.  Equal values share the mean of their ranks.  A factor applied to either
-        space leaves it unchanged, and so does any increasing function of its values.
+        In [-1, 1]; larger is more alike, 1 if corresponding rows have the same order.
+        Equal values have the mean of their ranks.  A factor applied to either space
+        leaves it unchanged, and so does any increasing function of its values.
 
     Raises
     ------
     ValueError, TypeError
-        If rows or columns do not correspond, a space is constant, or a parameter is not
-        as documented.
+        If the numbers of rows or columns differ, a space is constant, or a parameter is
+        not as documented.
 
     Warns
     -----
@@ -1138,7 +1133,6 @@ def rowwise_spearman(
     References
     ----------
     Spearman, "The proof and measurement of association between two things", 1904.
-    Calibrated: Gröger et al., 2026, arXiv 2602.14486.
 
     Examples
     --------
@@ -1150,8 +1144,7 @@ def rowwise_spearman(
     >>> rowwise_spearman(X, np.exp(3 * X))
     1.0
     """
-    null = null_calibrated, n_permutations, random_state
-    return _rowwise(X_a, X_b, _standardize_ranks, average, *null)
+    return _rowwise(X_a, X_b, orders, _standardize_ranks, average)
 
 
 def space_agreement(relative_a, relative_b):
@@ -1160,14 +1153,15 @@ def space_agreement(relative_a, relative_b):
     Parameters
     ----------
     relative_a, relative_b : ndarray of shape (n_anchors, n_columns)
-        Each anchor compared with all of them, in either space; or what a `post` made of
-        that.  Of n_anchors columns, an anchor's comparison with itself is left out.
+        Each anchor compared with all of them, in either space; or the output of `post`
+        for that.  If there are n_anchors columns, an anchor's comparison with itself is
+        left out.
 
     Returns
     -------
     float
-        In [0, 1]: 1 where each anchor sees the others in the same proportions.
-        Negative correlations count as 0.
+        In [0, 1]: 1 if each anchor's comparisons with the others differ by no more than
+        a factor and a shift.  Negative correlations count as 0.
 
     Examples
     --------
@@ -1239,11 +1233,7 @@ def mantel_test(X_a, X_b, *, n_permutations=199, random_state=0):
     >>> mantel_test(spaces.X_a, spaces.X_b[::-1])[1]
     0.5
     """
-    X_a, X_b = (check_array(X, ensure_min_samples=3) for X in (X_a, X_b))
-    if len(X_a) != len(X_b):
-        raise ValueError(
-            f"X_a and X_b must have the same rows; got {len(X_a)} and {len(X_b)}"
-        )
+    X_a, X_b = check_corresponding(X_a, X_b, min_rows=3)
     check_number("n_permutations", n_permutations, Integral, 1)
     pairs = ~np.eye(len(X_a), dtype=bool)
     cosines_a, cosines_b = (

@@ -1,22 +1,21 @@
-"""Save and load fitted models without pickle, and tell their anchors from others.
+"""Save and load fitted models without pickle, and identify their anchors.
 
-A file is what `skops.io.dump` writes, arrays and a JSON schema in a zip archive, with a
-manifest beside them.  It needs ``pip install 'skinvariant[persistence]'``.
+A file is an archive of `skops.io.dump`, with arrays and a JSON schema, to which a
+manifest is added.  It needs ``pip install 'skinvariant[persistence]'``.
 """
 
 import hashlib
 import io
 import json
-import os
 import platform
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
-import numpy as np
-from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
+from skinvariant._files import array_digest, atomic_write
 from skinvariant._models import path_to_step
 from skinvariant._validation import to_numpy
 
@@ -46,10 +45,10 @@ _POOL = (
     *_PRODUCT,
     "skinvariant.translation.SpaceTranslator",
 )
-#: What a file of each estimator holds that skops does not trust by itself, to be its
-#: `trusted`: types of this package by their public names, and containers.
-#: What you put into an estimator yourself, a metric or transformer of your own, and an
-#: encoder, is yours to trust as well.
+#: The types in a file of each estimator that are not in skops' own list of trusted
+#: types: types of this package by their public names, and containers.  `load` accepts
+#: them.  If an estimator holds a metric, a transformer or an encoder of your own, pass
+#: its type as `trusted`.
 TRUSTED = {
     "RelativeProjector": ["skinvariant.RelativeProjector", *_PRODUCT[1:]],
     "InvariantAggregator": [*_PRODUCT],
@@ -77,7 +76,7 @@ def _skops():
 
 
 def fingerprint(model):
-    """Tell by a short text which anchors a fitted model has, in which space.
+    """Identify the anchors of a fitted model, and their space, by a short text.
 
     Parameters
     ----------
@@ -89,9 +88,9 @@ def fingerprint(model):
     Returns
     -------
     str
-        Number and width of the anchors, and the start of the SHA-256 of their dtype and
-        values: ``"300x768-..."``.  Equal for models with the same anchors in the same
-        space, to the last bit, and different for any other: fewer anchors, another
+        Number and width of the anchors, and the first 16 digits of the SHA-256 of their
+        dtype and values: ``"300x768-..."``.  It is equal for models whose anchors are
+        equal to the last bit, and different for all others: fewer anchors, another
         order, another encoder.  After `rebase` it is that of the new anchors.
 
     Raises
@@ -103,9 +102,9 @@ def fingerprint(model):
 
     Notes
     -----
-    An encoder that computes on another machine gives rows that differ by rounding, and
-    these another fingerprint.  Compare those of fitted models and of files, not of rows
-    encoded anew.
+    On another machine the same encoder gives rows that differ by rounding, and thus
+    another fingerprint.  Compare the fingerprints of fitted models and files, not of
+    rows that were encoded again.
 
     Examples
     --------
@@ -129,19 +128,12 @@ def fingerprint(model):
             f"{model!r}"
         )
     anchors = to_numpy(path[-1].anchors_)
-    arrays = [anchors]
-    if issparse(anchors):
-        arrays = [anchors.data, anchors.indices, anchors.indptr]
-    digest = hashlib.sha256(str(arrays[0].dtype.name).encode())
-    for array in arrays:
-        wide = np.dtype(np.int64) if array.dtype.kind == "i" else array.dtype
-        digest.update(np.ascontiguousarray(array, wide.newbyteorder("<")).tobytes())
     n_anchors, n_features = anchors.shape
-    return f"{n_anchors}x{n_features}-{digest.hexdigest()[:16]}"
+    return f"{n_anchors}x{n_features}-{array_digest(anchors)[:16]}"
 
 
 def _check_anchors(found, expected, path):
-    """Refuse a model whose fingerprint is not the expected one, with words."""
+    """Raise an error, with the likely reason, if a fingerprint is not as expected."""
     if not isinstance(expected, str):
         expected = fingerprint(expected)
     if found == expected:
@@ -171,11 +163,11 @@ def _allowed(trusted):
 
 
 def _describe(model):
-    """Return what a manifest tells of a model."""
+    """Return the part of the manifest that describes a model."""
     found, step = fingerprint(model), path_to_step(model)[-1]
     params = step.get_params(deep=False)
     metrics = params.get("metrics", [params.get("metric")])
-    told = {name: params.get(name) for name in ("pre", "post", "aggregation")}
+    steps = {name: params.get(name) for name in ("pre", "post", "aggregation")}
     return {
         "model": type(model).__name__,
         "projector": type(step).__name__,
@@ -184,7 +176,7 @@ def _describe(model):
         "n_features_in": step.anchors_.shape[1],
         "dtype": str(to_numpy(step.anchors_).dtype),
         "metrics": [getattr(m, "name", None) or _text(m) for m in metrics],
-        **{name: value and _text(value) for name, value in told.items()},
+        **{name: step and _text(step) for name, step in steps.items()},
     }
 
 
@@ -193,7 +185,7 @@ def _text(option):
 
 
 def _digest(archive):
-    """Return the SHA-256 of all that is in an archive, but for the manifest."""
+    """Return the SHA-256 of everything in an archive except the manifest."""
     digest = hashlib.sha256()
     for name in sorted(set(archive.namelist()) - {_MANIFEST}):
         digest.update(f"{name} {archive.getinfo(name).file_size} ".encode())
@@ -207,29 +199,28 @@ def save(model, path, *, trusted=()):
     Parameters
     ----------
     model : fitted estimator
-        A voting model, projector or head, or a model with one inside, as `fingerprint`
-        takes it.  Of a Pipeline that starts with an encoder save the rest,
+        A voting model, projector or head, or a model with one inside, as in
+        `fingerprint`.  Of a Pipeline that starts with an encoder save the rest,
         ``model[1:]``: encoders have files of their own.
     path : str or path-like
-        The file; replaced at once when all is written, where there is one.  As it is a
-        file of skops, too, ".skops" is a good ending.
+        The file.  An existing file is replaced when the new one is complete.  skops can
+        read it too, so ".skops" is a good suffix.
     trusted : sequence of str, default=()
-        Full names of further types that may be in the file: `load` must be told the
-        same.
+        Full names of further types that may be in the file.  `load` takes the same.
 
     Raises
     ------
     ImportError
         If skops is not installed.
     TypeError
-        If the model holds no anchors, or something that `load` would not trust.
+        If the model holds no anchors, or a type that `load` would refuse.
     sklearn.exceptions.NotFittedError
         If the model is not fitted.
 
     See Also
     --------
-    load : Read it again.
-    TRUSTED : What `load` trusts.
+    load : Reads the file.
+    TRUSTED : The types that `load` accepts.
 
     Examples
     --------
@@ -246,8 +237,8 @@ def save(model, path, *, trusted=()):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(model, Path(folder) / "digits.skops")
     ...     loaded = load(Path(folder) / "digits.skops", expected=model)
-    >>> bool((loaded.predict_proba(X) == model.predict_proba(X)).all())
-    True
+    >>> float(abs(loaded.predict_proba(X) - model.predict_proba(X)).max())
+    0.0
     """
     skops_io, allowed = _skops(), _allowed(trusted)
     described = _describe(model)
@@ -255,10 +246,10 @@ def save(model, path, *, trusted=()):
     unknown = sorted(set(skops_io.get_untrusted_types(data=data)).difference(allowed))
     if unknown:
         raise TypeError(
-            f"load would not trust {unknown} in this model: save it without its "
+            "model must hold no types that load would refuse: save it without its "
             "encoder (of a Pipeline, model[1:]; of a search, best_estimator_), use "
-            "options by name, or give these names as trusted= to save and load; got "
-            f"{type(model).__name__}"
+            "options by name, or pass these types as trusted to save and load; got "
+            f"{unknown} in a {type(model).__name__}"
         )
     buffer = io.BytesIO(data)
     with ZipFile(buffer, "a", compression=ZIP_DEFLATED) as archive:
@@ -270,30 +261,22 @@ def save(model, path, *, trusted=()):
             "sha256": _digest(archive),
         }
         archive.writestr(_MANIFEST, json.dumps(manifest, indent=2))
-    path = Path(path)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with atomic_write(path) as file:
+        file.write(buffer.getbuffer())
+
+
+@contextmanager
+def _archive(data, path):
+    """Open an archive that was read from a path; yield it and its manifest."""
     try:
-        unfinished.write_bytes(buffer.getbuffer())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _open(data, path):
-    """Open an archive that was read from a path, or say that it is none."""
-    try:
-        return ZipFile(io.BytesIO(data))
-    except BadZipFile as error:
-        raise ValueError(f"{path} is no file of skinvariant.persistence") from error
-
-
-def _manifest_of(archive, path):
-    """Read the manifest, and refuse what this version cannot read."""
-    try:
+        archive = ZipFile(io.BytesIO(data))
         manifest = json.loads(archive.read(_MANIFEST))
         found = manifest["format"]
     except (BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no file of skinvariant.persistence") from error
+        raise ValueError(
+            "path must be a file that skinvariant.persistence.save has written; got "
+            f"{path}"
+        ) from error
     if found != _FORMAT:
         writer = manifest.get("versions", {}).get("skinvariant")
         old = found in range(_FORMAT)
@@ -302,11 +285,12 @@ def _manifest_of(archive, path):
             f"{path} must be of format {_FORMAT}; got {found!r}, written by "
             f"skinvariant {writer}: {todo}"
         )
-    return manifest
+    with archive:
+        yield archive, manifest
 
 
 def read_manifest(path):
-    """Tell what is in a file, without loading the model.
+    """Return the description of the model in a file, without loading the model.
 
     Parameters
     ----------
@@ -316,14 +300,14 @@ def read_manifest(path):
     Returns
     -------
     dict
-        "model", "projector", "fingerprint", "n_anchors", "n_features_in", "dtype" and
-        "metrics", "pre", "post" and "aggregation" of the model, the "versions" that
-        wrote it, the "format", and the "sha256" of the rest of the file.
+        "model", "projector", "fingerprint", "n_anchors", "n_features_in", "dtype",
+        "metrics", "pre", "post" and "aggregation" of the model, the "versions" of the
+        packages that wrote it, the "format", and the "sha256" of the rest of the file.
 
     Raises
     ------
     ValueError
-        If it is no such file, or of a format that this version does not know.
+        If `save` did not write the file, or this version cannot read its format.
 
     Examples
     --------
@@ -339,15 +323,15 @@ def read_manifest(path):
     >>> manifest["metrics"], manifest["n_anchors"], manifest["n_features_in"]
     (['cosine'], 100, 64)
     """
-    with _open(Path(path).read_bytes(), path) as archive:
-        return _manifest_of(archive, path)
+    with _archive(Path(path).read_bytes(), path) as (_, manifest):
+        return manifest
 
 
 def load(path, *, expected=None, trusted=()):
     """Read a fitted model from a file of `save`, and check that it is the right one.
 
-    Nothing in the file is run, and nothing is built that is not of scikit-learn, of
-    `TRUSTED`, or `trusted`.
+    No code in the file is executed, and only types of scikit-learn, `TRUSTED` and
+    `trusted` are built.
 
     Parameters
     ----------
@@ -356,7 +340,7 @@ def load(path, *, expected=None, trusted=()):
     expected : str or fitted estimator, default=None
         The `fingerprint` that the model must have, or a model that has it.  None: any.
     trusted : sequence of str, default=()
-        Full names of further types that may be in the file.  Look at what they do.
+        Full names of further types that may be in the file.  Check what they do.
 
     Returns
     -------
@@ -368,10 +352,10 @@ def load(path, *, expected=None, trusted=()):
     ImportError
         If skops is not installed, or torch for a neural head.
     ValueError
-        If the file is none of `save`, is damaged or was altered, is of a format that
-        this version does not know, or holds other anchors than `expected`.
+        If `save` did not write the file, if it is damaged or was altered, if this
+        version cannot read its format, or if its anchors are not those of `expected`.
     skops.io.exceptions.UntrustedTypesFoundException
-        If the file asks for a type that is not trusted.
+        If the file holds a type that is not trusted.
 
     Warns
     -----
@@ -380,13 +364,13 @@ def load(path, *, expected=None, trusted=()):
 
     Notes
     -----
-    The digest in the manifest finds what was damaged or changed by mistake.  Someone
-    who alters the file deliberately can also replace the digest, but still cannot make
-    it execute code.  Only a signature of your own protects the values.
+    The digest in the manifest reveals damage and accidental changes.  Someone who
+    alters the file deliberately can also replace the digest, but still cannot make it
+    execute code.  Only a signature of your own protects the values.
 
     Examples
     --------
-    A head of one encoder does not pass for a head of another:
+    A head for one encoder is not mistaken for a head for another:
 
     >>> import tempfile
     >>> from sklearn.datasets import load_digits
@@ -405,14 +389,15 @@ def load(path, *, expected=None, trusted=()):
     """
     skops_io, allowed = _skops(), _allowed(trusted)
     data = Path(path).read_bytes()  # once: what is checked is what is built
-    with _open(data, path) as archive:
-        manifest = _manifest_of(archive, path)
+    with _archive(data, path) as (archive, manifest):
         try:
             whole = _digest(archive) == manifest["sha256"]
         except BadZipFile:
             whole = False
     if not whole:
-        raise ValueError(f"{path} was damaged or altered after it was saved")
+        raise ValueError(
+            f"{path} must be as save wrote it; got a file that was damaged or altered"
+        )
     if expected is not None:  # before anything is built
         _check_anchors(manifest["fingerprint"], expected, path)
     model = skops_io.loads(data, trusted=allowed)

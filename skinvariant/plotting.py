@@ -1,8 +1,8 @@
 """Pictures of reports, diagnoses and spaces, drawn by matplotlib.
 
-Each display holds data, and draws them when its `plot` is called.  It needs the extra
-``plot``: ``pip install 'skinvariant[plot]'``.  The pictures fit a column of 3.5 inches
-and can be read in grey.
+Each display holds data, and its `plot` draws them.  This needs
+``pip install 'skinvariant[plot]'``.  The pictures fit a column of 3.5 inches and are
+legible in grey.
 """
 
 from itertools import pairwise
@@ -11,9 +11,9 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 
-from skinvariant._validation import check_number
+from skinvariant._validation import check_corresponding, check_number
 from skinvariant.relative import RelativeProjector
 
 __all__ = ["AnchorCurveDisplay", "DiagnosisDisplay", "SpaceDisplay", "StitchingDisplay"]
@@ -22,18 +22,20 @@ _COLUMN = 3.5  # inches
 _MARKERS = "osD^vPX*<>"
 _DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 _DARK, _LIGHT = "0.2", "0.75"
-# part of a cell's width that a number may take
+# share of a cell's width that a number may take
 _FILLED = 0.92
 # relative luminance at which black and white have equal contrast (WCAG 2.1)
 _MIDDLE = 0.179
-# classes beyond it are not named
+# with more classes than this, there is no legend
 _MOST_NAMES = 20
-# of an agreement, as `diagnose` compares them
+# digits of an agreement, as `diagnose` compares them
 _DIGITS = 6
+# cubehelix: directions of cosine and sine that leave the brightness of a colour
+_HUES = np.array([[-0.14861, 1.78277], [-0.29227, -0.90649], [1.97294, 0.0]])
 
 
 def _pyplot():
-    """Import what draws, or say how to install it."""
+    """Import matplotlib; without it, the error gives the install command."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -44,21 +46,36 @@ def _pyplot():
 
 
 def _is_light(color):
-    """Tell whether black is read better than white on a colour of sRGB."""
+    """Return whether black has more contrast than white on an sRGB colour."""
     rgb = np.asarray(color[:3])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return linear @ (0.2126, 0.7152, 0.0722) > _MIDDLE
 
 
 def _overlap(labels):
-    """Tell whether two neighbours of drawn labels overlap, or all but touch."""
+    """Return whether two neighbours of drawn labels overlap or nearly touch."""
     boxes = [label.get_window_extent().padded(1) for label in labels]
     return any(a.overlaps(b) for a, b in pairwise(boxes))
 
 
 def _shades(plt, n):
-    """Return dark and less dark colours, apart in grey as well; none is too light."""
+    """Return an ordered scale of colours, distinct in grey as well, none too light."""
     return plt.get_cmap("cividis")(np.linspace(0, 0.8, n))
+
+
+def _class_colors(n):
+    """Return colours of unordered classes: hues far apart, brightness in equal steps.
+
+    The hues are those of cubehelix (D. A. Green, "A colour scheme for the display of
+    astronomical intensity images", 2011), which have the brightness that is asked for.
+    Successive ones are a golden section of the circle apart.
+    """
+    brightness = np.linspace(0.12, 0.72, n)[:, np.newaxis]
+    angles = 2 * np.pi * (0.3 + (np.sqrt(5) - 1) / 2 * np.arange(n))
+    hues = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ _HUES.T
+    # as strong as red, green and blue within [0, 1] allow
+    room = np.where(hues > 0, 1 - brightness, brightness) / np.abs(hues)
+    return brightness + np.minimum(room.min(axis=1, keepdims=True), 0.4) * hues
 
 
 # --- head by encoder -----------------------------------------------------------
@@ -71,7 +88,7 @@ class StitchingDisplay:
     ----------
     matrix : ndarray of shape (n_spaces, n_spaces)
         Row i is the head trained on ``spaces[i]``, column j the encoder of
-        ``spaces[j]`` under it.  NaN where there is no score: the cell stays empty.
+        ``spaces[j]``.  NaN if there is no score: the cell stays empty.
     spaces : sequence of str of length n_spaces
         Names of the spaces.
     name : str, default=None
@@ -82,8 +99,8 @@ class StitchingDisplay:
     image_ : matplotlib AxesImage
         The heat map.
     texts_ : ndarray of shape (n_spaces, n_spaces), dtype object
-        The numbers in the cells; None where a cell is empty.  Those on the diagonal,
-        where head and encoder agree, are bold.
+        The numbers in the cells; None if a cell is empty.  Those on the diagonal, with
+        head and encoder from the same space, are bold.
     ax_ : matplotlib Axes
         Where it is drawn.
     figure_ : matplotlib Figure
@@ -91,7 +108,7 @@ class StitchingDisplay:
 
     See Also
     --------
-    skinvariant.stitching.cross_stitch : Measures the scores.
+    skinvariant.cross_stitch : Measures the scores.
     StitchingDisplay.from_report : Takes them from a report.
 
     Examples
@@ -118,7 +135,7 @@ class StitchingDisplay:
         Parameters
         ----------
         report : StitchingReport
-            What `skinvariant.stitching.cross_stitch` returned.
+            What `skinvariant.cross_stitch` returned.
         method : str, default="stitched"
             One of the report's methods.
         n_anchors : int, default=None
@@ -145,9 +162,9 @@ class StitchingDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to; None: a new figure.
+            Where to draw; None: a new figure.
         cmap : str or matplotlib Colormap, default="cividis"
-            Colours.  "Greys" is another one that can be read in grey.
+            Colours.  "Greys" is another one that is legible in grey.
         values_format : str, default=".2f"
             Format of the numbers.
         vmin, vmax : float, default=None
@@ -183,7 +200,7 @@ class StitchingDisplay:
                 ha="center",
                 va="center",
             )
-        ax.set_xlabel("encoder under it")
+        ax.set_xlabel("encoder")
         ax.set_ylabel("head trained on")
         ax.tick_params(length=0, labelsize="x-small")
         places = range(len(self.spaces))
@@ -195,7 +212,7 @@ class StitchingDisplay:
         return self
 
     def _fit(self):
-        """Turn labels that overlap, and make texts as small as cells ask for."""
+        """Rotate labels that overlap, and shrink texts that do not fit their cells."""
         ax, draw = self.ax_, self.figure_.draw_without_rendering
         points = 72 / self.figure_.dpi
         draw()
@@ -227,7 +244,7 @@ class AnchorCurveDisplay:
     n_anchors : sequence of int of length n_counts
         Numbers of anchors, ascending.
     scores, low, high : ndarray of shape (n_methods, n_counts)
-        Scores and the ends of their intervals; NaN where there is none.
+        Scores and the ends of their intervals; NaN if there is none.
     methods : sequence of str of length n_methods
         Names of the lines.
     score_name : str, default="score"
@@ -236,7 +253,7 @@ class AnchorCurveDisplay:
     Attributes
     ----------
     lines_ : list of matplotlib Line2D of length n_methods
-        The lines, each with a dash, a marker and a shade of its own.
+        The lines, each with its own dash, marker and shade.
     bands_ : list of matplotlib PolyCollection of length n_methods
         The intervals.
     ax_ : matplotlib Axes
@@ -246,7 +263,7 @@ class AnchorCurveDisplay:
 
     See Also
     --------
-    skinvariant.stitching.cross_stitch : Measures for several numbers of anchors.
+    skinvariant.cross_stitch : Measures for several numbers of anchors.
     AnchorCurveDisplay.from_report : Takes the scores from a report.
 
     Examples
@@ -276,16 +293,16 @@ class AnchorCurveDisplay:
         Parameters
         ----------
         report : StitchingReport
-            What `skinvariant.stitching.cross_stitch` returned for several
+            What `skinvariant.cross_stitch` returned for several
             `n_anchors`.
         methods : sequence of str, default=None
-            Some of the report's methods.  None: "own", "stitched" and each baseline
+            Some of the report's methods.  None: "own", "stitched" and every baseline
             that is the best one for some number of anchors.
         pair : tuple of (str, str), default=None
             Names of the head's and the encoder's space; None: the mean of all pairs
             of two different ones.
         confidence : float in (0, 1), default=0.95
-            How often such an interval holds the true value.
+            The share of such intervals that contain the true value.
 
         Returns
         -------
@@ -323,7 +340,7 @@ class AnchorCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to; None: a new figure.
+            Where to draw; None: a new figure.
 
         Returns
         -------
@@ -344,7 +361,18 @@ class AnchorCurveDisplay:
         ax.set_xscale("log")
         shades = _shades(plt, len(self.methods))
         for i, color in enumerate(shades):
-            line, band = self._draw_method(ax, i, color)
+            (line,) = ax.plot(
+                self.n_anchors,
+                self.scores[i],
+                color=color,
+                linestyle=_DASHES[i % len(_DASHES)],
+                marker=_MARKERS[i % len(_MARKERS)],
+                markersize=4,
+                linewidth=1.2,
+                label=self.methods[i],
+            )
+            style = {"color": color, "alpha": 0.15, "linewidth": 0}
+            band = ax.fill_between(self.n_anchors, self.low[i], self.high[i], **style)
             self.lines_.append(line)
             self.bands_.append(band)
         ax.set_xlabel("anchors")
@@ -365,37 +393,21 @@ class AnchorCurveDisplay:
             ax.tick_params(axis="x", labelrotation=90)
         return self
 
-    def _draw_method(self, ax, i, color):
-        """Draw and return the line and the band of one method."""
-        (line,) = ax.plot(
-            self.n_anchors,
-            self.scores[i],
-            color=color,
-            linestyle=_DASHES[i % len(_DASHES)],
-            marker=_MARKERS[i % len(_MARKERS)],
-            markersize=4,
-            linewidth=1.2,
-            label=self.methods[i],
-        )
-        style = {"color": color, "alpha": 0.15, "linewidth": 0}
-        band = ax.fill_between(self.n_anchors, self.low[i], self.high[i], **style)
-        return line, band
-
 
 # --- diagnosis -----------------------------------------------------------------
 
 
 def _word(option):
-    """Write an option of a choice: a metric, pre or post."""
+    """Return an option of a choice, a metric, pre or post, as text."""
     if option is None:
         return "–"  # noqa: RUF001
-    if isinstance(option, tuple):  # a product, whose metrics are many
+    if isinstance(option, tuple):  # the metrics of a product
         return "×".join(_word(part)[:3] for part in option)  # noqa: RUF001
     return getattr(option, "__name__", str(option))
 
 
 def _in_lines(name, width=32):
-    """Write the name of a class of transformations, broken where it is long."""
+    """Return the name of a class of transformations, in several lines if it is long."""
     lines = [""]
     for part in name.replace("_", " ").replace("+", " + |").split("|"):
         if lines[-1] and len(lines[-1] + part) > width:
@@ -405,13 +417,13 @@ def _in_lines(name, width=32):
 
 
 def _draw_bars(ax, labels, values, marked, title):
-    """Draw horizontal bars from the top, a dark one among light ones, and values."""
+    """Draw horizontal bars from the top, the marked one dark, and their values."""
     places = np.arange(len(values))
     colors = np.where(places == marked, _DARK, _LIGHT)
     bars = ax.barh(places, values, color=colors, height=0.7)
     ax.set_yticks(places, labels, fontsize="xx-small", linespacing=0.9)
     for place, value in zip(places, values, strict=True):
-        ax.annotate(  # beside the axes, in a column: a bar may be as long as they are
+        ax.annotate(  # in a column right of the axes, which a bar may fill
             f"{value:.2f}",
             (1, place),
             xytext=(3, 0),
@@ -433,17 +445,17 @@ def _draw_bars(ax, labels, values, marked, title):
 
 
 class DiagnosisDisplay:
-    """What explains the second space, and which relative spaces agree, as bars.
+    """Bars of the variance that each class explains, and of agreement by choice.
 
     Parameters
     ----------
     transformations : dict of str to float
-        How much the best map of each class explains.  NaN is left out; of what is
-        less than 0 the number tells, there is no bar.
+        Share of the variance that the best map of each class explains.  NaN is left
+        out; a negative value has a number, but no bar.
     transformation : str
         The class to mark.
     agreement : dict of tuple to float
-        By ``(metric, pre, post)``, how well relative spaces agree.
+        By ``(metric, pre, post)``, the agreement of the relative spaces.
     recommended : tuple
         The key of `agreement` to mark.
 
@@ -458,7 +470,7 @@ class DiagnosisDisplay:
 
     See Also
     --------
-    skinvariant.diagnosis.diagnose : Makes a diagnosis.
+    skinvariant.diagnose : Makes a diagnosis.
     DiagnosisDisplay.from_diagnosis : Takes the data from one.
 
     Examples
@@ -485,7 +497,7 @@ class DiagnosisDisplay:
         Parameters
         ----------
         diagnosis : Diagnosis
-            What `skinvariant.diagnosis.diagnose` returned.
+            What `skinvariant.diagnose` returned.
 
         Returns
         -------
@@ -521,7 +533,7 @@ class DiagnosisDisplay:
         Parameters
         ----------
         axes : sequence of two matplotlib Axes, default=None
-            Where to; None: a new figure.
+            Where to draw; None: a new figure.
         n_choices : int, default=12
             How many choices at most, the best ones.
 
@@ -540,7 +552,7 @@ class DiagnosisDisplay:
         check_number("n_choices", n_choices, Integral, 1)
         plt = _pyplot()
         classes = [k for k, value in self.transformations.items() if value == value]
-        choices = sorted(  # of equals, the recommended one first
+        choices = sorted(  # of equally good ones, the recommended one first
             self.agreement,
             key=lambda k: (-round(self.agreement[k], _DIGITS), k != self.recommended),
         )[:n_choices]
@@ -578,12 +590,12 @@ class DiagnosisDisplay:
 
 
 def _plane(X_a, X_b):
-    """Return both spaces in the plane where the first one spreads most.
+    """Return both spaces in the plane of the first one's largest variance.
 
     Parameters
     ----------
     X_a, X_b : ndarray of shape (n_samples, n_features)
-        Spaces.  If their widths differ, each has a plane of its own.
+        Spaces.  If their widths differ, each has its own plane.
 
     Returns
     -------
@@ -603,9 +615,9 @@ class SpaceDisplay:
     absolute : tuple of two ndarray of shape (n_samples, 2)
         Rows of the first and of the second space in the plane.
     relative : tuple of two ndarray of shape (n_samples, 2)
-        Their relative rows in the plane.  Both are drawn at one scale.
+        Their relative rows in the plane.  Both are drawn with the same axes.
     y : array-like of shape (n_samples,), default=None
-        Classes, for shades and markers.
+        Classes, for colours and markers.
     names : tuple of (str, str), default=("A", "B")
         Names of the spaces.
 
@@ -624,15 +636,17 @@ class SpaceDisplay:
 
     Examples
     --------
-    A rotation moves everything, and the cosines to anchors nowhere:
+    A rotation moves the rows, but leaves their cosines to anchors unchanged:
 
     >>> import numpy as np
     >>> from skinvariant.datasets import make_related_spaces
     >>> from skinvariant.plotting import SpaceDisplay
     >>> spaces = make_related_spaces(transformation="orthogonal", random_state=0)
     >>> display = SpaceDisplay.from_spaces(spaces.X_a, spaces.X_b, spaces.y)
-    >>> bool(np.allclose(*display.absolute)), bool(np.allclose(*display.relative))
-    (False, True)
+    >>> for pair in display.absolute, display.relative:
+    ...     print(abs(np.subtract(*pair)).max().round(2))
+    15.9
+    0.0
     >>> len(display.plot().points_[0, 0])
     3
     """
@@ -647,8 +661,8 @@ class SpaceDisplay:
     def from_spaces(cls, X_a, X_b, y=None, *, projector=None, names=("A", "B")):
         """Compute the rows in the plane, by principal component analysis.
 
-        It is fitted on the first space and applied to both; to absolute rows of
-        different width, each has its own.
+        The analysis is fitted on the first space and applied to both; if the absolute
+        widths differ, each absolute space has its own.
 
         Parameters
         ----------
@@ -659,9 +673,9 @@ class SpaceDisplay:
         y : array-like of shape (n_samples,), default=None
             Classes.
         projector : RelativeProjector or InvariantAggregator, default=None
-            What makes the relative spaces; a clone of it is fitted on `X_a` and
-            rebased on the same anchors of `X_b`.  None: cosine after centring, with
-            300 anchors if there are so many rows.
+            The estimator of the relative spaces; a clone of it is fitted on `X_a` and
+            rebased on the parallel anchors of `X_b`.  None: cosine after centring, with
+            300 anchors, or all rows if these are fewer.
         names : tuple of (str, str), default=("A", "B")
             Names of the spaces.
 
@@ -673,13 +687,10 @@ class SpaceDisplay:
         Raises
         ------
         ValueError
-            If the numbers of rows differ, or a space is less than two wide.
+            If the numbers of rows differ, or a space has fewer than 2 columns.
         """
-        X_a, X_b = (
-            check_array(X, dtype=[np.float64, np.float32], ensure_min_features=2)
-            for X in (X_a, X_b)
-        )
-        check_consistent_length(X_a, X_b, y)
+        X_a, X_b = check_corresponding(X_a, X_b, min_columns=2)
+        check_consistent_length(X_a, y)
         if projector is None:
             projector = RelativeProjector(
                 min(300, len(X_a)), pre="center", random_state=0
@@ -696,7 +707,7 @@ class SpaceDisplay:
         Parameters
         ----------
         axes : array-like of matplotlib Axes of shape (2, 2), default=None
-            Where to; None: a new figure.
+            Where to draw; None: a new figure.
         point_size : float, default=8
             Area of a point, in square points.
 
@@ -717,17 +728,28 @@ class SpaceDisplay:
         self.axes_ = np.asarray(axes, dtype=object).reshape(2, 2)
         self.figure_ = self.axes_[0, 0].figure
         self.points_ = np.empty((2, 2), dtype=object)
-        panels = np.ndenumerate(self.axes_)
-        for (i, j), ax in panels:
+        for (i, j), ax in np.ndenumerate(self.axes_):
             X = np.asarray((self.absolute, self.relative)[i][j])
-            self.points_[i, j] = self._scatter(plt, ax, X, point_size)
+            y = np.zeros(len(X)) if self.y is None else column_or_1d(self.y)
+            classes = np.unique(y)
+            self.points_[i, j] = [
+                ax.scatter(
+                    *X[y == classes[k]].T,
+                    s=point_size,
+                    color=color,
+                    marker=_MARKERS[k % len(_MARKERS)],
+                    linewidths=0,
+                    label=str(classes[k]),
+                )
+                for k, color in enumerate(_class_colors(len(classes)))
+            ]
             kind = ("absolute", "relative")[i]
             ax.set_title(f"{self.names[j]}, {kind}", fontsize="small")
             ax.tick_params(labelsize="xx-small", length=2)
         ends = np.concatenate(self.relative)
         low, high = ends.min(axis=0), ends.max(axis=0)
         margin = 0.05 * np.maximum(high - low, np.finfo(float).eps)
-        for ax in self.axes_[1]:  # one scale: where they coincide, it is seen
+        for ax in self.axes_[1]:  # equal axes show whether the two coincide
             ax.set_xlim(low[0] - margin[0], high[0] + margin[0])
             ax.set_ylim(low[1] - margin[1], high[1] + margin[1])
         handles = self.points_[0, 0]
@@ -743,21 +765,3 @@ class SpaceDisplay:
                 frameon=False,
             )
         return self
-
-    def _scatter(self, plt, ax, X, size):
-        """Draw the points of one panel, class by class."""
-        y = np.zeros(len(X)) if self.y is None else column_or_1d(self.y)
-        classes = np.unique(y)
-        return [
-            ax.scatter(
-                *X[y == name].T,
-                s=size,
-                color=color,
-                marker=_MARKERS[k % len(_MARKERS)],
-                linewidths=0,
-                label=str(name),
-            )
-            for k, (name, color) in enumerate(
-                zip(classes, _shades(plt, len(classes)), strict=True)
-            )
-        ]

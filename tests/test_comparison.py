@@ -27,6 +27,7 @@ from sklearn.metrics.pairwise import (
 from skinvariant import comparison
 from skinvariant.comparison import (
     INVARIANCES,
+    calibrated,
     cka,
     mantel_test,
     mean_canonical_correlation,
@@ -339,8 +340,7 @@ def test_identical_spaces_are_exactly_as_alike_as_can_be(measure, params):
     for seed in range(3):
         X, _ = alike(seed)
         assert measure(X, X.copy(), **params) == BEST[measure]
-        calibrated = measure(X, X, null_calibrated=True, random_state=0, **params)
-        assert calibrated == BEST[measure]
+        assert calibrated(measure, X, X, random_state=0, **params) == BEST[measure]
 
 
 @named(ALL)
@@ -409,18 +409,19 @@ def test_calibrated_measures_keep_their_invariances(entry, seed):
     """What chance amounts to does not change either."""
     name, params, classes = entry
     measure = getattr(comparison, name)
-    null = {"null_calibrated": True, "n_permutations": 19, "random_state": 0}
+    null = {"n_permutations": 19, "random_state": 0}
     X_a, X_b = alike(seed, noise=2)
-    before = measure(X_a, X_b, **params, **null)
+    before = calibrated(measure, X_a, X_b, **params, **null)
     for transformation in sorted(classes):
         changed = transformed(X_b, transformation, seed)
-        assert abs(measure(X_a, changed, **params, **null) - before) < 1e-9
+        value = calibrated(measure, X_a, changed, **params, **null)
+        assert abs(value - before) < 1e-9
 
 
 def test_every_measure_has_declared_invariances():
     """And every declared name is a measure."""
     declared = {name for name, _, _ in INVARIANCES}
-    others = {"INVARIANCES", "mantel_test", "space_agreement"}
+    others = {"INVARIANCES", "calibrated", "mantel_test", "space_agreement"}
     measures = set(comparison.__all__) - others
     assert declared == measures
     for _, _, classes in INVARIANCES:
@@ -456,21 +457,42 @@ def test_calibrated_is_the_definition(measure, params):
         expected = min(1, value / null[1])
     else:
         expected = max(0, (value - null[-2]) / (1 - null[-2]))
-    calibrated = measure(
-        X_a, X_b, null_calibrated=True, n_permutations=39, random_state=0, **params
-    )
-    assert calibrated == pytest.approx(expected, abs=1e-10)
-    assert 0 < calibrated < 1
+    null = {"n_permutations": 39, "random_state": 0}
+    actual = calibrated(measure, X_a, X_b, **null, **params)
+    assert actual == pytest.approx(expected, abs=1e-10)
+    assert 0 < actual < 1
+
+
+def test_measures_of_ones_own_are_calibrated():
+    """Called for each permutation, with their parameters."""
+    X_a, X_b = alike(n_samples=30, noise=1)
+
+    def own(X_a, X_b, *, power=1):
+        return abs(np.corrcoef(X_a[:, 0], X_b[:, 0])[0, 1]) ** power
+
+    order = np.random.RandomState(0)
+    null = [own(X_a, X_b[order.permutation(30)], power=2) for _ in range(19)]
+    found, chance = own(X_a, X_b, power=2), max(null)
+    actual = calibrated(own, X_a, X_b, n_permutations=19, random_state=0, power=2)
+    assert actual == pytest.approx((found - chance) / (1 - chance))
+    assert actual > 0.1
+
+    def alike_by_cka(X_a, X_b):
+        return cka(X_a, X_b, debiased=True)
+
+    expected = calibrated(cka, X_a, X_b, random_state=0, debiased=True)
+    actual = calibrated(alike_by_cka, X_a, X_b, random_state=0)
+    assert actual == pytest.approx(expected, abs=1e-10)
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "cosine"])
 def test_a_kernel_that_does_not_fit_in_memory_is_computed_anew(kernel):
     """For each permutation, to the same result."""
     X_a, X_b = alike()
-    null = {"null_calibrated": True, "random_state": 0, "kernel": kernel}
-    expected = cka(X_a, X_b, **null)
+    null = {"random_state": 0, "kernel": kernel}
+    expected = calibrated(cka, X_a, X_b, **null)
     with config_context(working_memory=0.001):
-        assert cka(X_a, X_b, **null) == pytest.approx(expected, rel=1e-9)
+        assert calibrated(cka, X_a, X_b, **null) == pytest.approx(expected, rel=1e-9)
 
 
 @named(ALL)
@@ -479,14 +501,8 @@ def test_unrelated_spaces_are_no_more_alike_than_chance(measure, params):
     above = 0
     for seed in range(60):
         X_a, X_b = np.random.default_rng(seed).standard_normal((2, 20, 8)) + 1
-        value = measure(
-            X_a,
-            X_b,
-            null_calibrated=True,
-            n_permutations=19,
-            random_state=seed,
-            **params,
-        )
+        null = {"n_permutations": 19, "random_state": seed}
+        value = calibrated(measure, X_a, X_b, **null, **params)
         chance = 1.0 if measure is procrustes_distance else 0.0
         above += value != chance
     assert above <= 9  # of a binomial distribution of mean 3: once in 1000
@@ -497,9 +513,9 @@ def test_the_seed_decides(measure, params):
     """Equal seeds, equal values; the global seed is not touched."""
     X_a, X_b = alike(noise=3, n_samples=25)
     state = np.random.get_state()[1].copy()
-    null = {"null_calibrated": True, "n_permutations": 19}
     first, second, third = (
-        measure(X_a, X_b, random_state=seed, **null, **params) for seed in (0, 0, 1)
+        calibrated(measure, X_a, X_b, n_permutations=19, random_state=seed, **params)
+        for seed in (0, 0, 1)
     )
     assert first == second
     assert 0 <= third <= 1
@@ -510,13 +526,14 @@ def test_where_unrelated_spaces_are_fully_alike_calibration_is_refused():
     """Instead of a 0 that identical spaces would get too."""
     X_a, X_b = np.random.default_rng(0).standard_normal((2, 10, 30))
     with (
-        pytest.warns(UserWarning, match="as many directions as rows but one"),
-        pytest.raises(ValueError, match="as alike as identical ones"),
+        pytest.warns(UserWarning, match="n_samples - 1 directions") as caught,
+        pytest.raises(ValueError, match="less alike than identical ones"),
     ):
-        mean_canonical_correlation(X_a, X_b, null_calibrated=True, random_state=0)
+        calibrated(mean_canonical_correlation, X_a, X_b, random_state=0)
+    assert caught[0].filename == __file__
     X = X_a[:3, :1]
-    with pytest.raises(ValueError, match="as alike as identical ones"):
-        procrustes_distance(X, X, null_calibrated=True, random_state=0)
+    with pytest.raises(ValueError, match="less alike than identical ones"):
+        calibrated(procrustes_distance, X, X, random_state=0)
 
 
 # --- digits, dtypes, memory -------------------------------------------------------
@@ -646,7 +663,7 @@ def test_no_measure_needs_an_array_of_all_pairs_of_columns(measure, params):
     """3000 x 3000 numbers would be 69 MiB, of spaces of 30 rows."""
     X_a, X_b = np.random.default_rng(0).standard_normal((2, 30, 3000))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "X_. has as many directions as rows but one")
+        warnings.filterwarnings("ignore", "X_. has n_samples - 1 directions")
         assert peak_mib(measure, X_a, X_b, **params) < 10
 
 
@@ -675,7 +692,7 @@ def test_constant_spaces_are_refused(measure, params, side):
     """0.1 is not what its mean over rows gives, but constant all the same."""
     spaces = list(alike())
     spaces[side] = np.full_like(spaces[side], 0.1)
-    with pytest.raises(ValueError, match=f"{('X_a', 'X_b')[side]} is constant"):
+    with pytest.raises(ValueError, match=f"{('X_a', 'X_b')[side]} must not be const"):
         measure(*spaces, **params)
 
 
@@ -693,7 +710,7 @@ def test_too_few_rows_are_refused_and_the_fewest_are_not(measure, params):
     with pytest.raises(ValueError, match=f"at least {least} rows"):
         measure(X_a[: least - 1], X_b[: least - 1], **few)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "X_. has as many directions as rows but one")
+        warnings.filterwarnings("ignore", "X_. has n_samples - 1 directions")
         value = measure(X_a[:least], X_b[:least], **few)
     assert -1 <= value <= np.sqrt(2)
 
@@ -713,9 +730,15 @@ def test_what_null_takes_is_checked(measure, params):
     """Fewer permutations than 19 cannot tell one in 20."""
     X_a, X_b = alike()
     with pytest.raises(ValueError, match=r"n_permutations must be .*\[19"):
-        measure(X_a, X_b, n_permutations=18, **params)
+        calibrated(measure, X_a, X_b, n_permutations=18, **params)
     with pytest.raises(TypeError, match="n_permutations"):
-        measure(X_a, X_b, n_permutations=20.0, **params)
+        calibrated(measure, X_a, X_b, n_permutations=20.0, **params)
+    with pytest.raises(ValueError, match="60 rows in X_a and 59 in X_b"):
+        calibrated(measure, X_a, X_b[:-1], **params)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'own'"):
+        calibrated(measure, X_a, X_b, own=1, **params)
+    with pytest.raises(TypeError, match=r"measure must be a function .* got 'cka'"):
+        calibrated("cka", X_a, X_b)
 
 
 @pytest.mark.parametrize("measure", PER_ROW)
@@ -724,7 +747,7 @@ def test_rows_are_not_calibrated(measure):
     X_a, X_b = alike()
     assert measure(X_a, X_b, average=False).shape == (60,)
     with pytest.raises(ValueError, match="average=False"):
-        measure(X_a, X_b, average=False, null_calibrated=True)
+        calibrated(measure, X_a, X_b, average=False)
 
 
 @pytest.mark.parametrize("measure", [mutual_knn, mean_reciprocal_rank, top_k_jaccard])
@@ -736,12 +759,12 @@ def test_metrics_are_checked(measure):
     with pytest.raises(ValueError, match="metric must be one of"):
         measure(X_a, X_b, metric="precomputed")
     X_a[7] = 0
-    with pytest.raises(ValueError, match="row 7 of a space is zero"):
+    with pytest.raises(ValueError, match=r"rows must not be zero.* row 7"):
         measure(X_a, X_b)
     X_a[7] = 3
     with (
         np.errstate(all="ignore"),
-        pytest.raises(ValueError, match="'correlation' is undefined for some rows"),
+        pytest.raises(ValueError, match="'correlation' must be finite; got inf or NaN"),
     ):
         measure(X_a, X_b, metric="correlation")
 
@@ -772,7 +795,7 @@ def test_counts_of_neighbours_are_checked():
 
 
 def test_kernels_are_checked():
-    """Names, parameters, and kernels that see nothing or are not finite."""
+    """Names, parameters, and kernels that are constant or not finite."""
     X_a, X_b = alike()
     with pytest.raises(ValueError, match="kernel must be one of"):
         cka(X_a, X_b, kernel="no such kernel")
@@ -782,14 +805,14 @@ def test_kernels_are_checked():
         cka(X_a, X_b, kernel_params={"gamma": 1})
     with pytest.raises(ValueError, match="bandwidth"):
         cka(X_a, X_b, kernel="rbf", bandwidth=0)
-    with pytest.raises(ValueError, match="all rows of X_a equally alike"):
+    with pytest.raises(ValueError, match="all rows of X_a are equally alike"):
         cka(np.eye(60), X_b, debiased=True)
-    with pytest.raises(ValueError, match="all rows of X_a equally alike"):
+    with pytest.raises(ValueError, match="all rows of X_a are equally alike"):
         cka(X_a, X_b, kernel=lambda x, y: 1.0)
-    with pytest.raises(ValueError, match="of X_a is not finite"):
+    with pytest.raises(ValueError, match="must be finite; got inf or NaN for X_a"):
         cka(X_a, X_b, kernel=lambda x, y: np.nan)
     X_b[:50] = 1
-    with pytest.raises(ValueError, match="pairs of rows of X_b are equal"):
+    with pytest.raises(ValueError, match="pairs of rows of X_b equal"):
         cka(X_a, X_b, kernel="rbf")
     assert 0 < cka(X_a, X_b, kernel="rbf", kernel_params={"gamma": 0.1}) < 1
 
@@ -799,7 +822,9 @@ def test_values_beyond_the_range_of_float64_are_an_error():
     X_a, X_b = alike()
     X_a[:3] = 1.7e308
     for measure in (cka, procrustes_distance, mean_canonical_correlation):
-        with pytest.raises(ValueError, match="X_a leave the range of float64"):
+        with pytest.raises(
+            ValueError, match=r"X_a must have deviations .* range of float64"
+        ):
             measure(X_a, X_b)
 
 
@@ -807,7 +832,7 @@ def test_wide_spaces_correlate_fully_with_a_warning():
     """Of canonical correlations, once the rows are all spanned."""
     rng = np.random.default_rng(0)
     X_a, X_b = rng.standard_normal((20, 19)), rng.standard_normal((20, 3))
-    with pytest.warns(UserWarning, match="X_a has as many directions") as caught:
+    with pytest.warns(UserWarning, match="X_a has n_samples - 1 directions") as caught:
         assert mean_canonical_correlation(X_a, X_b) == pytest.approx(1)
     assert caught[0].filename == __file__
     assert mean_canonical_correlation(X_a[:, :18], X_b) < 1 - 1e-6
@@ -818,7 +843,9 @@ def test_constant_within_rounding_is_no_space():
     X_a, X_b = alike()
     X_a = np.full_like(X_a, 1e8)
     X_a[0, 0] = np.nextafter(1e8, 2e8)
-    with pytest.raises(ValueError, match="X_a is constant within the rounding"):
+    with pytest.raises(
+        ValueError, match=r"X_a must differ .* by more than the rounding"
+    ):
         mean_canonical_correlation(X_a, X_b)
 
 

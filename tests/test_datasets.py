@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skinvariant.datasets import load_embeddings, make_related_spaces
+from skinvariant.datasets._generators import _TRANSFORMATIONS
 from skinvariant.metrics import TRANSFORMATIONS, Metric
 
 DATA = os.environ.get("SKINVARIANT_DATA")
@@ -72,6 +73,7 @@ def draws(transformation, n_draws=5, **params):
 def test_every_class_is_defined_here():
     """No class of transformations escapes the tests of this file."""
     assert set(BELONGS) == set(TRANSFORMATIONS)
+    assert _TRANSFORMATIONS == TRANSFORMATIONS
 
 
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)
@@ -456,18 +458,18 @@ def test_no_embeddings(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_embeddings(path)
     path.write_text("X, y")
-    with pytest.raises(ValueError, match=r"spaces.npz' must be an .npz file"):
+    with pytest.raises(ValueError, match=r"spaces.npz' must be a complete .npz file"):
         load_embeddings(path)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(ValueError, match=r"must be an .npz file"):
+    with pytest.raises(ValueError, match=r"must be a complete .npz file"):
         load_embeddings(path)
     np.savez(path, y_train=np.zeros(3), features=np.zeros(3))
     with pytest.raises(ValueError, match=r"hold a space.*\['features', 'y_train'\]"):
         load_embeddings(path)
     write_spaces(path)
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ValueError, match=r"another file, or not complete"):
+    with pytest.raises(ValueError, match=r"got another file, or a part of one"):
         load_embeddings(path)
     write_spaces(path, X_bert_base_train=np.array([{"a": 1}] * 5, dtype=object))
     with pytest.raises(ValueError, match="allow_pickle=False"):

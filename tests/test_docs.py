@@ -20,17 +20,17 @@ if not DOCS.is_dir():
 
 
 def public_modules():
-    """Every public module, by full name, with its file; a package's is its first."""
-    yield "skinvariant", PACKAGE / "__init__.py"
-    for path in sorted(PACKAGE.glob("[!_]*.py")):
-        yield f"skinvariant.{path.stem}", path
-    for path in sorted(PACKAGE.glob("[!_]*/__init__.py")):
-        yield f"skinvariant.{path.parent.name}", path
+    """The files of the public modules, by full name; of a package its first one."""
+    files = {"skinvariant": PACKAGE / "__init__.py"}
+    for path in sorted([*PACKAGE.glob("[!_]*.py"), *PACKAGE.glob("[!_]*/__init__.py")]):
+        name = path.parent.name if path.stem == "__init__" else path.stem
+        files[f"skinvariant.{name}"] = path
+    return files
 
 
 def public_names():
     """Every public name, by full name, as the sources list them."""
-    for module, path in public_modules():
+    for module, path in public_modules().items():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if (
                 isinstance(node, ast.Assign)
@@ -118,7 +118,7 @@ def test_there_are_methods_to_look_at():
 
 def test_every_module_and_constant_says_what_it_is():
     """A docstring, or a comment of the form that Sphinx reads."""
-    for module, path in public_modules():
+    for module, path in public_modules().items():
         text = path.read_text(encoding="utf-8")
         assert ast.get_docstring(ast.parse(text)), path
         for name in re.findall(r"^([A-Z]\w+) = ", text, flags=re.MULTILINE):

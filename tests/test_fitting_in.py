@@ -1,13 +1,16 @@
 """Used as any estimator of scikit-learn: frames, sparse rows, caches, weights."""
 
 import importlib
+import inspect
+import pkgutil
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -19,7 +22,6 @@ from sklearn.utils import estimator_html_repr
 import skinvariant
 from skinvariant import stitch
 from skinvariant.datasets import make_related_spaces
-from skinvariant.discovery import all_estimators
 
 STEPS = [
     "RelativeProjector",
@@ -360,7 +362,43 @@ def pages():
     return names
 
 
-@pytest.mark.parametrize(("name", "estimator"), all_estimators())
+def public_estimators():
+    """The estimators that public modules list, by name."""
+    found, modules = {}, ["skinvariant"]
+    for info in pkgutil.iter_modules(skinvariant.__path__, "skinvariant."):
+        if not info.name.startswith("skinvariant._"):
+            modules.append(info.name)
+    for module in modules:
+        try:
+            module = importlib.import_module(module)
+        except ImportError:  # heads need torch
+            continue
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isclass(value) and issubclass(value, BaseEstimator):
+                found[name] = value
+    return sorted(found.items())
+
+
+def test_all_estimators_are_found():
+    """An empty loop must not pass."""
+    known = {f"Invariant{kind}" for kind in ("Aggregator", "VotingClassifier")}
+    known |= {"InvariantVotingRegressor", "PooledClassifier", "PooledRegressor"}
+    known |= {"RelativeProjector", "SpaceTranslator", "Whitener"}
+    if find_spec("torch") and find_spec("skorch"):
+        known |= set(HEADS)
+    assert {name for name, _ in public_estimators()} == known
+
+
+@pytest.mark.parametrize(("name", "estimator"), public_estimators())
+def test_kinds_are_those_of_the_names(name, estimator):
+    """What is called a classifier or a regressor is one by scikit-learn's tags."""
+    members = [[]] if name.startswith("Pooled") else []
+    assert is_classifier(estimator(*members)) == name.endswith("Classifier")
+    assert is_regressor(estimator(*members)) == name.endswith("Regressor")
+
+
+@pytest.mark.parametrize(("name", "estimator"), public_estimators())
 def test_the_diagram_links_to_a_page_of_ours(name, estimator):
     """Every estimator has its page in the API, and its diagram links there."""
     members = [[]] if name.startswith("Pooled") else []

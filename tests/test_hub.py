@@ -20,8 +20,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
-from skinvariant import _benchmarks, _hub
-from skinvariant.datasets import encode, fetch_benchmark, load_embeddings
+from skinvariant.datasets import (
+    _benchmarks,
+    _encoders,
+    encode,
+    fetch_benchmark,
+    load_embeddings,
+)
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -352,13 +357,13 @@ def test_generators_are_read_batch_by_batch(bert_folder, tmp_path, monkeypatch, 
             given.append(text)
             yield text
 
-    checked = _hub._checked
+    checked = _encoders._checked
 
     def spy(rows, n_samples, *args):
         ahead.append(len(given))
         return checked(rows, n_samples, *args)
 
-    monkeypatch.setattr(_hub, "_checked", spy)
+    monkeypatch.setattr(_encoders, "_checked", spy)
     cache = tmp_path if cached else None
     X = encode(bert_folder, texts(), batch_size=4, cache=cache)
     assert_array_equal(X, encode(bert_folder, TEXTS, batch_size=4))
@@ -426,8 +431,8 @@ def forbid_loading(monkeypatch):
     def fail(*args):
         raise AssertionError("loaded")
 
-    for library in _hub.LIBRARIES:
-        monkeypatch.setitem(_hub.LIBRARIES, library, fail)
+    for library in _encoders.LIBRARIES:
+        monkeypatch.setitem(_encoders.LIBRARIES, library, fail)
 
 
 def test_cache(bert_folder, tmp_path, monkeypatch):
@@ -474,7 +479,7 @@ def test_cache_of_a_folder_in_which_a_file_has_changed(
 def test_a_model_that_gives_no_rows(monkeypatch):
     """A network without pooling is refused, not flattened."""
     monkeypatch.setitem(
-        _hub.LIBRARIES, "timm", lambda *args: lambda batch: torch.zeros(2, 3, 4)
+        _encoders.LIBRARIES, "timm", lambda *args: lambda batch: torch.zeros(2, 3, 4)
     )
     with pytest.raises(ValueError, match=r"one row for each of 2 .* \(2, 3, 4\)"):
         encode("timm/a", TEXTS[:2])
@@ -524,16 +529,16 @@ def test_cache_misses_other_pixels(timm_folder, images, tmp_path):
     other[4, 5, 6, 1] ^= 1
     turned = images.reshape(9, 16, 64, 3)
     for inputs in (images, other, turned):
-        samples = _hub.read_samples(inputs)
+        samples = _encoders.read_samples(inputs)
         params = {"library": "timm", "revision": None, "dtype": "float32"}
-        keys.add(_hub.cache_key("timm/a", samples, **params))
+        keys.add(_encoders.cache_key("timm/a", samples, **params))
     assert len(keys) == 3
 
 
 def test_hub_names_have_keys_of_their_own():
     """Of a name on the hub the name counts, and no two of them are one."""
     params = {"library": "timm", "revision": None, "dtype": np.dtype("float32")}
-    keys = {_hub.cache_key(name, [], **params)[0] for name in ("timm/a", "timm/b")}
+    keys = {_encoders.cache_key(name, [], **params)[0] for name in ("timm/a", "timm/b")}
     assert len(keys) == 2
     assert all(len(key) == len(hashlib.sha256().hexdigest()) for key in keys)
 
@@ -542,7 +547,7 @@ def test_no_sample_runs_into_the_next():
     """Texts that give the same bytes in a row are other samples."""
     params = {"library": "transformers", "revision": None, "dtype": np.float32}
     keys = {
-        _hub.cache_key("a", _hub.read_samples(texts), **params)[0]
+        _encoders.cache_key("a", _encoders.read_samples(texts), **params)[0]
         for texts in (["one", "two"], ["onetexttwo"], ["onet", "wo"])
     }
     assert len(keys) == 3
@@ -629,13 +634,13 @@ def test_values_that_are_not_finite(bert_folder, tmp_path):
     transformers.BertTokenizer.from_pretrained(bert_folder).save_pretrained(tmp_path)
     model.save_pretrained(tmp_path)
     assert encode(tmp_path, TEXTS).max() > 9e5
-    with pytest.raises(ValueError, match="finite values in float16; row 0 has"):
+    with pytest.raises(ValueError, match="in float16; got inf or NaN in row 0"):
         encode(tmp_path, TEXTS, dtype="float16", cache=tmp_path / "cache")
     assert list((tmp_path / "cache").glob("*.npz")) == []
     with torch.no_grad():
         model.embeddings.word_embeddings.weight[5 + WORDS.index("who")] = np.nan
     model.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="finite values in float32; row 2 has"):
+    with pytest.raises(ValueError, match="in float32; got inf or NaN in row 2"):
         encode(tmp_path, TEXTS, batch_size=2)
 
 
@@ -651,7 +656,7 @@ def test_values_that_are_not_finite(bert_folder, tmp_path):
 )
 def test_the_library_of_a_name(name, expected):
     """A prefix that is a library's, else transformers."""
-    assert _hub.library_of(name) == expected
+    assert _encoders.library_of(name) == expected
 
 
 @pytest.mark.parametrize(
@@ -666,7 +671,7 @@ def test_the_library_of_a_name(name, expected):
 )
 def test_how_timm_calls_a_model(name, revision, expected):
     """A model on the hub has a prefix, and its revision behind it."""
-    assert _hub._timm_path(name, revision) == expected
+    assert _encoders._timm_path(name, revision) == expected
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_a_failed_run_goes_on_where_it_was(recording, monkeypatch, X, tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
         transform_batches(recording, X, out, batch_size=20, **params)
     stored = json.loads(Path(params["checkpoint"]).read_text())
-    assert (stored["n_done"], stored["status"]) == (80, "going on")
+    assert (stored["n_done"], stored["status"]) == (80, "incomplete")
     monkeypatch.setattr(Recording, "fails_after", np.inf)
     transform_batches(recording, X, out, batch_size=20, **params)
     assert recording.n_rows == [20, 20, 20, 20, 20, 3]
@@ -293,7 +293,7 @@ def test_a_checkpoint_of_another_run(projector, X, out, tmp_path):
         ({"out": out.astype(np.float16)}, "out.dtype is float16, was float32"),
         ({"batch_size": 51}, "batch_size is 51, was 50"),
     ]:
-        message = f"done.json.*: {difference}; delete the file to start anew"
+        message = f"done.json.*delete the file to start again.*; got {difference}$"
         with pytest.raises(ValueError, match=message):
             run(**params)
     assert_array_equal(out, before)

@@ -338,11 +338,11 @@ def test_a_file_replaces_another_whole(tmp_path, monkeypatch):
     path, first = tmp_path / "model.skops", pipeline()
     save(first, path)
 
-    def full(self, data):
+    def full(descriptor):
         raise OSError("no space left")
 
     with monkeypatch.context() as context:
-        context.setattr(Path, "write_bytes", full)
+        context.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="no space"):
             save(pipeline(pre="center"), path)
     assert load(path, expected=first) is not None
@@ -351,10 +351,10 @@ def test_a_file_replaces_another_whole(tmp_path, monkeypatch):
 def test_a_save_that_fails_leaves_no_half_of_a_file(tmp_path, monkeypatch):
     """Neither under its name nor under another."""
 
-    def fails(self, target):
+    def fails(*paths):
         raise OSError("it is in use")
 
-    monkeypatch.setattr(Path, "replace", fails)
+    monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(OSError, match="in use"):
         save(pipeline(), tmp_path / "model.skops")
     assert os.listdir(tmp_path) == []
@@ -513,7 +513,7 @@ def test_an_altered_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="damaged or altered"):
         load(path)
     path.write_bytes(whole[:middle])
-    with pytest.raises(ValueError, match="is no file of"):
+    with pytest.raises(ValueError, match=r"persistence\.save has written; got "):
         load(path)
 
 
@@ -595,7 +595,7 @@ def test_no_files_of_ours(tmp_path):
     path = tmp_path / "model"
     for content in (b"not a zip", sio.dumps(pipeline())):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="is no file of skinvariant"):
+        with pytest.raises(ValueError, match=r"skinvariant\.persistence\.save has"):
             load(path)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "missing")
@@ -606,7 +606,7 @@ def test_what_cannot_be_saved_says_so_before_it_is_written(tmp_path):
     path = tmp_path / "model.skops"
     model = pipeline(FunctionTransformer(encode))
     name = f"{encode.__module__}.encode"
-    with pytest.raises(TypeError, match=rf"would not trust .*{name}.*model\[1:\]"):
+    with pytest.raises(TypeError, match=rf"would refuse.*model\[1:\].*got .*{name}"):
         save(model, path)
     with pytest.raises(TypeError, match="must be, or have inside, an Invariant"):
         save(LogisticRegression().fit(X[:300] / 16, y[:300]), path)

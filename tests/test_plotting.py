@@ -208,3 +208,50 @@ def test_limits_of_colours_are_taken():
     """So that two pictures can be compared."""
     display = StitchingDisplay(np.eye(2), ["a", "b"]).plot(vmin=-1, vmax=3)
     assert display.image_.get_clim() == (-1, 3)
+
+
+# --- two spaces ----------------------------------------------------------------
+
+
+def test_points_are_the_rows_of_their_classes(pair):
+    """In each panel, class by class, with a legend that names the classes."""
+    display = SpaceDisplay.from_spaces(pair.X_a, pair.X_b, pair.y).plot()
+    for (i, j), points in np.ndenumerate(display.points_):
+        X = (display.absolute, display.relative)[i][j]
+        assert [part.get_label() for part in points] == ["0", "1", "2", "3"]
+        for k, part in enumerate(points):
+            np.testing.assert_array_equal(part.get_offsets(), X[pair.y == k])
+    (legend,) = display.figure_.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "1", "2", "3"]
+
+
+def test_points_without_classes_have_one_colour(pair):
+    """And no legend."""
+    display = SpaceDisplay.from_spaces(pair.X_a, pair.X_b).plot()
+    assert [len(points) for points in display.points_.flat] == [1] * 4
+    assert not display.figure_.legends
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5, 10])
+def test_classes_have_colours_that_differ_in_brightness_too(n_classes):
+    """So that they can be told apart in grey, and none is lost on white."""
+    y = np.arange(2 * n_classes) % n_classes
+    X = np.random.default_rng(0).standard_normal((2 * n_classes, 2))
+    display = SpaceDisplay((X, X), (X, X), y=y).plot()
+    rgb = np.array([part.get_facecolor()[0, :3] for part in display.points_[0, 0]])
+    brightness = rgb @ [0.299, 0.587, 0.114]
+    assert np.diff(brightness).min() >= 0.5 / n_classes
+    assert brightness.max() < 0.8
+    hues = [colors.rgb_to_hsv(color)[0] for color in rgb]
+    apart = abs(np.diff(hues))
+    assert np.minimum(apart, 1 - apart).min() > 0.1
+
+
+def test_spaces_must_correspond(pair):
+    """By their numbers of rows, which the labels share, and be wide enough."""
+    with pytest.raises(ValueError, match="120 rows in X_a and 119 in X_b"):
+        SpaceDisplay.from_spaces(pair.X_a, pair.X_b[:-1])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        SpaceDisplay.from_spaces(pair.X_a, pair.X_b, pair.y[:-1])
+    with pytest.raises(ValueError, match="minimum of 2 is required"):
+        SpaceDisplay.from_spaces(pair.X_a, pair.X_b[:, :1])

@@ -16,16 +16,16 @@ import numpy as np
 from skinvariant import comparison
 
 CASES = {
-    "cka": comparison.cka,
-    "cka, debiased": partial(comparison.cka, debiased=True),
-    "cka, rbf": partial(comparison.cka, kernel="rbf"),
-    "procrustes_distance": comparison.procrustes_distance,
-    "mean_canonical_correlation": comparison.mean_canonical_correlation,
-    "mutual_knn": comparison.mutual_knn,
-    "mean_reciprocal_rank": comparison.mean_reciprocal_rank,
-    "top_k_jaccard": comparison.top_k_jaccard,
-    "rowwise_pearson": comparison.rowwise_pearson,
-    "rowwise_spearman": comparison.rowwise_spearman,
+    "cka": (comparison.cka, {}),
+    "cka, debiased": (comparison.cka, {"debiased": True}),
+    "cka, rbf": (comparison.cka, {"kernel": "rbf"}),
+    "procrustes_distance": (comparison.procrustes_distance, {}),
+    "mean_canonical_correlation": (comparison.mean_canonical_correlation, {}),
+    "mutual_knn": (comparison.mutual_knn, {}),
+    "mean_reciprocal_rank": (comparison.mean_reciprocal_rank, {}),
+    "top_k_jaccard": (comparison.top_k_jaccard, {}),
+    "rowwise_pearson": (comparison.rowwise_pearson, {}),
+    "rowwise_spearman": (comparison.rowwise_spearman, {}),
 }
 # calibrated, the kernel alone takes each pair of rows anew for every permutation
 CALIBRATED = sorted(CASES.keys() - {"cka, rbf"})
@@ -47,18 +47,18 @@ def measure(name, n_samples, n_permutations):
     rng = np.random.default_rng(0)
     X_a = rng.standard_normal((n_samples, 768), dtype=np.float32)
     X_b = X_a + rng.standard_normal((n_samples, 768), dtype=np.float32)
-    function = CASES[name]
+    function, params = CASES[name]
     if n_permutations:
         function = partial(
+            comparison.calibrated,
             function,
-            null_calibrated=True,
             n_permutations=n_permutations,
             random_state=0,
         )
-    function(X_a[:2000], X_b[:2000])
+    function(X_a[:2000], X_b[:2000], **params)
     forget_peak()
     before, start = resident_mib("VmRSS"), time.perf_counter()
-    value = function(X_a, X_b)
+    value = function(X_a, X_b, **params)
     seconds = time.perf_counter() - start
     extra = resident_mib("VmHWM") - before
     print(

@@ -1,4 +1,4 @@
-"""The benchmarks by name, each through the library that has it."""
+"""Benchmarks by name, each through the library that has it."""
 
 import json
 from functools import partial
@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.datasets import fetch_openml, get_data_home
 from sklearn.utils import Bunch
 
-from skinvariant._hub import load_library, loading
+from skinvariant._validation import check_choice
+from skinvariant.datasets._libraries import load_library, loading
 
 _CLOTHES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
 _CLOTHES += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
@@ -67,7 +68,7 @@ def _cifar(class_name, name, subset, data_home, revision):
 
 
 def _hugging_face(hub_name, columns, default, name, subset, data_home, revision):
-    """Columns: those of the texts, of the labels, and others to hand over."""
+    """Fetch some `columns` of a data set, by their names in the Bunch."""
     datasets = load_library("datasets", name)
     with loading(f"{hub_name} from the Hugging Face hub"):
         stored = datasets.load_dataset(
@@ -112,7 +113,17 @@ def _cora(name, subset, data_home, revision):
 
 def _n24news(name, subset, data_home, revision):
     _no_revision(name, revision)
-    stored = {part: _read_news(data_home, part) for part in ("train", "dev", "test")}
+    stored = {}
+    for part in ("train", "dev", "test"):
+        path = data_home and Path(data_home, f"news/nytimes_{part}.json")
+        if not path or not path.exists():
+            raise FileNotFoundError(
+                f"{name} must be downloaded by hand: unpack the archive that "
+                f"{_N24NEWS} links to, with its folders news and imgs, and pass its "
+                f"folder as data_home; got data_home={data_home!r}"
+                + (f", which has no news/{path.name}" if path else "")
+            )
+        stored[part] = json.loads(path.read_text(encoding="utf-8"))
     sections = sorted({item["section"] for part in stored.values() for item in part})
     number = {section: i for i, section in enumerate(sections)}
     parts = {"train": ["train", "dev"], "test": ["test"], "all": list(stored)}[subset]
@@ -127,19 +138,6 @@ def _n24news(name, subset, data_home, revision):
         body=[item.get("body") for item in items],
         images=[folder / f"{item['image_id']}.jpg" for item in items],
     )
-
-
-def _read_news(data_home, part):
-    """Return the articles of a part, from the unpacked archive."""
-    path = None if data_home is None else Path(data_home, f"news/nytimes_{part}.json")
-    if path is None or not path.exists():
-        raise FileNotFoundError(
-            "N24News must be downloaded by hand: unpack the archive "
-            f"that {_N24NEWS} links to, with its folders news and imgs, and give its "
-            f"folder as data_home; got data_home={data_home!r}"
-            + (f", which has no news/{path.name}" if path else "")
-        )
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 _DIGITS = [str(digit) for digit in range(10)]
@@ -190,3 +188,75 @@ BENCHMARKS = {
         "and 500 to test (Li and Roth, 2002), by Hugging Face datasets.",
     ),
 }
+
+
+def fetch_benchmark(
+    name, *, subset="train", data_home=None, revision=None, return_X_y=False
+):
+    """Fetch a benchmark by name, through the library that has it.
+
+    Parameters
+    ----------
+    name : {"CIFAR-10", "CIFAR-100", "Cora", "DBpedia", "Fashion-MNIST", "MNIST", \
+            "N24News", "TREC"}
+        The benchmark.
+    subset : {"train", "test", "all"}, default="train"
+        Which part of it; "all": the training samples, then the test samples.
+        Validation samples, where there are any, follow the training samples.
+    data_home : str or path, default=None
+        Where downloads are kept.  None: where the library keeps them; with
+        torchvision and PyTorch Geometric, where scikit-learn does.  "N24News" must be
+        there already.
+    revision : str or int, default=None
+        Of "DBpedia" and "TREC" a branch, tag or commit on the hub, of "MNIST" and
+        "Fashion-MNIST" a version on OpenML.  None: the usual one.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` alone.
+
+    Returns
+    -------
+    Bunch or tuple
+        With the samples ``data``: a list of str, or an array of images, uint8, of shape
+        (n_samples, height, width) or (n_samples, height, width, 3); the class of each
+        sample ``target``, of shape (n_samples,), dtype int64; the list of classes
+        ``target_names``; and what it is, ``DESCR``.  Further:
+
+        - "Cora": ``data`` are the features of nodes, of shape (n_samples, 1433);
+          ``nodes`` are their numbers, ``edges`` those of the whole graph, of shape
+          (2, n_edges), in both directions; ``train_idx``, ``val_idx`` and ``test_idx``
+          the nodes of each part.  "all": every node, in order.
+        - "DBpedia": ``title``.
+        - "N24News": ``data`` are the abstracts; ``headline``, ``caption``, ``body`` and
+          the paths ``images``.
+        - "TREC": ``target`` are the coarse classes; ``target_fine`` and
+          ``target_fine_names``.
+
+    Raises
+    ------
+    ValueError
+        If `name` or `subset` is not as documented, or the benchmark has no revisions.
+    FileNotFoundError
+        If "N24News" is not in `data_home`.
+    ImportError
+        If the library is not installed.
+
+    See Also
+    --------
+    encode : Spaces of these samples.
+
+    Notes
+    -----
+    An error during the download is that of the library that downloads.
+
+    Examples
+    --------
+    >>> from skinvariant.datasets import fetch_benchmark
+    >>> questions = fetch_benchmark("TREC")  # doctest: +SKIP
+    >>> len(questions.data), questions.target_names  # doctest: +SKIP
+    (5452, ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'])
+    """
+    fetch, description = check_choice("name", name, BENCHMARKS)
+    check_choice("subset", subset, dict.fromkeys(("train", "test", "all")))
+    bunch = fetch(name, subset, data_home, revision)
+    bunch.DESCR = description
+    return (bunch.data, bunch.target) if return_X_y else bunch
