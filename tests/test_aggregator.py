@@ -66,7 +66,6 @@ def test_every_column_is_standardised_by_default(spaces):
         {"weights": "not read"},
         {"aggregation": "sum", "weights": [4, 3, 2, 1]},
     ],
-    ids=str,
 )
 def test_what_is_set_after_fit_counts_from_the_next_fit(aggregation, later, spaces):
     """Rows, rebased rows and names stay those of the aggregation that was fitted."""
@@ -324,7 +323,6 @@ def test_pickle_and_skops(spaces):
         ({"weights": ["a"] * 4}, TypeError, "weights must be.*got 'a'"),
         ({"weights": 3}, ValueError, "weights must be 4"),
     ],
-    ids=str,
 )
 def test_nonsense_parameters_are_named(params, error, message, spaces):
     """What the parameter must be, and what was got."""

@@ -664,7 +664,6 @@ def test_pre_refuses_or_takes_sparse_rows():
         ({"n_anchors": True}, TypeError, "n_anchors must be.*got True"),
         ({"random_state": "x"}, ValueError, "seed"),
     ],
-    ids=str,
 )
 def test_nonsense_parameters_are_named(params, error, message, X):
     """What the parameter must be, and what was got."""

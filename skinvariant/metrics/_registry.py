@@ -72,7 +72,7 @@ class Family:
     compare: Callable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Metric:
     """A function that compares rows with anchors, and what is known about it.
 
@@ -147,6 +147,9 @@ class Metric:
 
     def __post_init__(self):
         object.__setattr__(self, "invariances", with_included(self.invariances))
+
+    def __repr__(self):
+        return f"Metric({self.name!r})"
 
     def prepare(self, anchors, params=None):
         """Compute once what depends on the anchors alone.
