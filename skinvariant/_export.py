@@ -444,5 +444,6 @@ def onnx_model(model, dtype=None):
             dynamic_shapes=({0: torch.export.Dim("n_samples")},),
             verbose=False,
         )
-    onnx.helper.set_model_props(program.model_proto, properties)
-    return program.model_proto
+    exported = program.model_proto  # a new one at each access
+    onnx.helper.set_model_props(exported, properties)
+    return exported
