@@ -3,8 +3,8 @@
 An experiment is a function that yields rows, dicts of plain numbers and names.
 :func:`run` gives it its options, shows how far it is, and writes the rows to
 ``docs/results/<name>.json`` with the command, the time it took and the versions it ran
-with.  ``report.py`` makes the page "Results" of these files, and nothing else writes a
-number there.
+with.  ``report.py`` makes the pages "Results" of these files when the documentation is
+built, and nothing else writes a number there.
 """
 
 import argparse

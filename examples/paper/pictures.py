@@ -91,7 +91,7 @@ def voting(records):
     figure = Figure(figsize=(10, 3.2 * -(-len(datas) // 3)), layout="constrained")
     axes = figure.subplots(-(-len(datas) // 3), min(3, len(datas)), squeeze=False)
     names = {tables.VOTE: (tables.VOTE,), tables.LABELLED: (tables.LABELLED,)}
-    names |= {k: v for k, v in tables.RIVALS.items() if k != "first edition"}
+    names |= {k: v for k, v in tables.RIVALS.items() if k != "weak penalty"}
     for ax, data in zip(axes.flat, datas, strict=False):
         drawn = dict(tables.voted(records, data))
         for label, methods in names.items():

@@ -148,7 +148,7 @@ RIVALS = {
     "kernel": ("kernel",),
     "orthogonal": ("orthogonal",),
     "product": ("product",),
-    "first edition": ("first edition",),
+    "weak penalty": ("first edition",),
     "few labels": ("few labels",),
 }
 
@@ -183,6 +183,9 @@ def voting(records, data):
         over all heads under all other encoders; *worst* is the lowest of these in
         each draw of anchors.  Every rival has the penalty of its head that is best on
         the test rows, a choice in its favour that nobody could make in practice.
+        *Product* is one head on the comparisons under all metrics, *weak penalty* the
+        same with ``pre="center"``, ``post="layer"`` and a weak penalty, and *few
+        labels* a head trained on the anchors' labels alone.
         """
     )
     header = ["anchors", "own", "plain", "stitched", "worst"]
