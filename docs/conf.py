@@ -158,7 +158,7 @@ class MeasuresTable(GeneratedTable):
 
     def rows(self):
         yield "measure", *(name.replace("_", " ") for name in metrics.TRANSFORMATIONS)
-        for name, params, classes in comparison.INVARIANCES:
+        for name, params, classes in comparison._INVARIANCES:
             options = "".join(f", ``{key}={value!r}``" for key, value in params.items())
             yield (
                 f":obj:`~skinvariant.comparison.{name}`{options}",

@@ -86,7 +86,7 @@ choices = {
     "L1 alone": {"metrics": ("manhattan",)},
     "L2 alone": {"metrics": ("euclidean",)},
     "cosine alone": {"metrics": ("cosine",)},
-    "sum": {"aggregation": "sum"},
+    "mean": {"aggregation": "mean"},
     "weighted": {"aggregation": "weighted"},
     "attention": {"aggregation": "attention"},
     "mlp_sum": {},

@@ -24,7 +24,6 @@ from skinvariant._validation import (
 from skinvariant.relative import l2_normalize, layer_normalize
 
 __all__ = [
-    "INVARIANCES",
     "calibrated",
     "cka",
     "mantel_test",
@@ -49,10 +48,10 @@ _SIMILARITY = frozenset(
 )
 _SCALING = frozenset({"isotropic_scaling"})
 
-#: The classes of `skinvariant.metrics.TRANSFORMATIONS` that leave a measure unchanged
-#: when applied to either of the two spaces: tuples of the measure's name, its
-#: parameters that are not the defaults, and the classes.
-INVARIANCES = (
+# The classes of `skinvariant.metrics.TRANSFORMATIONS` that leave a measure unchanged
+# when applied to either of the two spaces: tuples of the measure's name, its
+# parameters that are not the defaults, and the classes.
+_INVARIANCES = (
     ("cka", {}, _SIMILARITY),
     ("cka", {"debiased": True}, _SIMILARITY),
     ("cka", {"kernel": "rbf"}, _SIMILARITY),

@@ -31,7 +31,6 @@ __all__ = [
     "Mean",
     "ProductLayer",
     "RelativeLayer",
-    "Sum",
     "WeightedSum",
     "make_head",
 ]
@@ -645,36 +644,6 @@ class Concat(_Aggregation):
         return spaces.flatten(1)
 
 
-class Sum(_Aggregation):
-    r"""Sum the normalised spaces: k features.
-
-    :math:`\phi(r_1, \dots, r_N) = \sum_i \mathrm{LN}(r_i)`, in any order.  Larger
-    should mean closer in all of them, as `ProductLayer` ensures.
-
-    Parameters
-    ----------
-    n_spaces : int
-        Number of relative spaces, N.
-    n_anchors : int
-        Width of each, k.
-    space_dropout : float in [0, 1), default=0.0
-        Probability with which a whole space is left out of a row, in training.  At
-        least one is kept, and the kept ones are scaled up accordingly.
-    noise : float >= 0, default=0.0
-        Standard deviation of the Gaussian noise that is added to the normalised
-        spaces, in training.  All spaces of a row get the same noise, so larger should
-        mean closer in all of them.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skinvariant.nn import Sum
-    >>> spaces = torch.tensor([[[1.0, 3.0], [2.0, 6.0]]])
-    >>> Sum(n_spaces=2, n_anchors=2)(spaces).round(decimals=4).tolist()
-    [[-2.0, 2.0]]
-    """
-
-
 class Mean(_Aggregation):
     r"""Average the normalised spaces: k features.
 
@@ -893,7 +862,6 @@ AGGREGATIONS = {
     "concat": Concat,
     "mean": Mean,
     "mlp_sum": MLPSum,
-    "sum": Sum,
     "weighted": WeightedSum,
 }
 

@@ -103,15 +103,15 @@ def test_transform_is_the_input_of_the_linear_head(aggregation, digits):
     np.testing.assert_allclose(outputs.numpy(), head.predict_proba(X), atol=1e-6)
 
 
-def test_sum_is_the_aggregators_sum(digits):
+def test_mean_is_the_aggregators_mean(digits):
     """With nothing learned, the space is that of `InvariantAggregator`."""
     X, X_test, y, _ = digits
     head = InvariantClassifier(
-        60, aggregation="sum", post="layer", max_epochs=1, random_state=0
+        60, aggregation="mean", post="layer", max_epochs=1, random_state=0
     )
     head.fit(X, y)
     aggregator = InvariantAggregator(
-        60, post="layer", aggregation="sum", random_state=0
+        60, post="layer", aggregation="mean", random_state=0
     ).fit(X)
     assert np.array_equal(head.anchor_indices_, aggregator.anchor_indices_)
     np.testing.assert_allclose(
@@ -267,7 +267,7 @@ def test_fine_tune_refuses_wrong_input(digits):
     """A part without weights, unknown labels, an unknown part."""
     X, _, y, _ = digits
     with pytest.raises(ValueError, match=r"'head' with aggregation='sum'.*got 'aggreg"):
-        fitted("sum").fine_tune(X, y)
+        fitted("mean").fine_tune(X, y)
     with pytest.raises(ValueError, match=r"labels of classes_.*got \[77\]"):
         fitted().fine_tune(X, np.full(len(y), 77))
     with pytest.raises(ValueError, match="part must be one of"):
@@ -308,7 +308,7 @@ def test_space_weights_exist_where_the_aggregation_has_some():
         assert rebased["chebyshev"] < weights["chebyshev"]
     assert not hasattr(fitted("mlp_sum"), "space_weights_")
     with pytest.raises(AttributeError, match="'weighted' and 'attention'; got 'sum'"):
-        _ = fitted("sum").space_weights_
+        _ = fitted("mean").space_weights_
 
 
 # --- targets and weights -----------------------------------------------------------
@@ -800,7 +800,6 @@ def test_onnx_of_a_classifier_with_all_metrics(dtype, digits):
         ("concat", "standardize", "l2"),
         ("mean", "center", "layer"),
         ("mlp_sum", None, "standardize"),
-        ("sum", None, "layer"),
         ("weighted", "center", None),
     ],
 )

@@ -216,9 +216,9 @@ def test_product_layer_stacks_and_aggregates():
     for place, layer in enumerate(layers):
         sign = 1 if METRICS[layer.metric].larger_is_closer else -1
         assert torch.equal(product(X)[:, place], sign * layer(X))
-    total = ProductLayer(layers, AGGREGATIONS["sum"](11, 12))
+    total = ProductLayer(layers, AGGREGATIONS["mean"](11, 12))
     np.testing.assert_allclose(
-        total(X).numpy(), product(X).sum(1).numpy(), atol=1e-5, rtol=0
+        total(X).numpy(), product(X).mean(1).numpy(), atol=1e-5, rtol=0
     )
     narrow = torch.tensor(space(12, 3))
     assert total.rebase(narrow) is total
@@ -236,8 +236,6 @@ def oracle(name, spaces, aggregation):
     }
     if name == "concat":
         return np.concatenate(list(normal.transpose(1, 0, 2)), axis=1)
-    if name == "sum":
-        return normal.sum(axis=1)
     if name == "mean":
         return normal.mean(axis=1)
     if name == "weighted":
@@ -317,7 +315,7 @@ def test_space_weights_are_the_attention_and_the_softmax():
 def test_dropout_of_spaces_leaves_at_least_one(name):
     """In training only; what stays counts for what is gone."""
     torch.manual_seed(0)
-    aggregation = AGGREGATIONS["sum"](4, 6, space_dropout=0.9)
+    aggregation = AGGREGATIONS["mean"](4, 6, space_dropout=0.9)
     same = torch.randn(1, 1, 6).expand(500, 4, 6)
     expected = aggregation.eval()(same)
     assert torch.allclose(aggregation.train()(same), expected, atol=1e-5)
@@ -352,12 +350,12 @@ def test_noise_is_the_same_in_every_space_of_a_row():
 
 
 def test_factors_multiply_what_is_mapped_of_a_space():
-    """A factor of 0 leaves a space out; the sum of the others stays."""
-    aggregation = AGGREGATIONS["sum"](3, 6)
+    """A factor of 0 leaves a space out, which then counts as 0 in the mean."""
+    aggregation = AGGREGATIONS["mean"](3, 6)
     spaces = torch.randn(5, 3, 6)
     aggregation.factors.copy_(torch.tensor([1.0, 0.0, 2.0]))
-    single = [AGGREGATIONS["sum"](1, 6)(spaces[:, [place]]) for place in range(3)]
-    expected = single[0] + 2 * single[2]
+    single = [AGGREGATIONS["mean"](1, 6)(spaces[:, [place]]) for place in range(3)]
+    expected = (single[0] + 2 * single[2]) / 3
     assert torch.allclose(aggregation(spaces), expected, atol=1e-6)
 
 

@@ -66,7 +66,7 @@ class WithoutAnchors(InvariantClassifier):
 TEST = {
     "voting model": InvariantVotingClassifier(),
     **{metric: InvariantClassifier(metrics=(metric,)) for metric in METRICS},
-    "sum": InvariantClassifier(aggregation="sum"),
+    "mean": InvariantClassifier(aggregation="mean"),
     "weighted": InvariantClassifier(aggregation="weighted"),
     "attention": InvariantClassifier(aggregation="attention"),
     "mlp_sum": InvariantClassifier(),
@@ -87,7 +87,7 @@ OPTIONS = {
         reweight=0, space_dropout=0, noise=0
     ),
     "post='layer'": InvariantClassifier(post="layer"),
-    "aggregation='sum'": InvariantClassifier(aggregation="sum"),
+    "aggregation='mean'": InvariantClassifier(aggregation="mean"),
 }
 
 

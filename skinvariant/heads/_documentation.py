@@ -22,10 +22,10 @@ post : {"layer", "l2", "standardize"}, transformer or None, default="standardize
     Applied to the relative vectors of each metric.  "standardize" makes the column of
     each anchor comparable between spaces: it is fitted on the relative vectors of the
     anchors, and again at `rebase`.
-aggregation : {"mlp_sum", "attention", "weighted", "concat", "sum", "mean"}, \
+aggregation : {"mlp_sum", "attention", "weighted", "concat", "mean"}, \
         default="mlp_sum"
     How the relative spaces become one: `skinvariant.nn.MLPSum`, `AttentionSum`,
-    `WeightedSum`, `Concat`, `Sum` or `Mean`.  Distances are negated first, so that
+    `WeightedSum`, `Concat` or `Mean`.  Distances are negated first, so that
     larger means closer in every space.
 hidden_layer_sizes : sequence of int, default=()
     Widths of hidden layers, with ReLU, between aggregation and output.

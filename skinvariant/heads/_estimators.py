@@ -26,11 +26,11 @@ from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 from skorch.helper import predefined_split
 
 from skinvariant import nn
-from skinvariant._callbacks import CallbackSupportMixin, telling, with_callbacks
 from skinvariant._export import head_module, onnx_model
 from skinvariant._validation import check_choice, check_number
 from skinvariant.anchors import choose_anchors
 from skinvariant.comparison import space_agreement
+from skinvariant.heads._callbacks import CallbackSupportMixin, fit_task, with_callbacks
 from skinvariant.heads._documentation import with_shared_sections
 from skinvariant.heads._training import (
     ClassifierNet,
@@ -161,7 +161,7 @@ class _InvariantHead(
         data = {"X": X, "y": y}
         if sample_weight is not None:
             data["metadata"] = {"sample_weight": sample_weights}
-        with telling(self, max_subtasks=self.max_epochs, **data) as context:
+        with fit_task(self, max_subtasks=self.max_epochs, **data) as context:
             tasks = []
             if context is not None:
                 tasks = [("epoch_tasks", EpochTasks(context, estimator=self, **data))]

@@ -14,12 +14,12 @@ except ImportError:  # remove when 1.8 is no longer the floor
         return fit
 
 
-__all__ = ["CallbackSupportMixin", "telling", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "fit_task", "with_callbacks"]
 
 
 @contextlib.contextmanager
-def telling(estimator, *, max_subtasks=0, **data):
-    """Call the callbacks' hooks at the begin of a fit and, unless it fails, at its end.
+def fit_task(estimator, *, max_subtasks=0, **data):
+    """Call the callbacks when a fit begins and, unless it fails, when it ends.
 
     Parameters
     ----------
