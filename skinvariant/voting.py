@@ -22,7 +22,7 @@ from sklearn.preprocessing import (
     LabelEncoder,
     StandardScaler,
 )
-from sklearn.utils import Bunch, check_array, check_random_state
+from sklearn.utils import Bunch, check_array, check_random_state, gen_batches
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -588,15 +588,21 @@ class _InvariantVoting(BaseEstimator):
     def _members_outputs(self, X):
         """Return the outputs and the weights of all members that have a weight."""
         check_is_fitted(self)
-        X, relative = self._validate(X, reset=False), {}
-        if self._used_aggregator is not None:
-            columns = self._used_aggregator.transform(X)
-            relative = dict(self._by_metric(self._used_aggregator, columns))
-        weights = _in_use(self.weights_)
-        outputs = {
-            name: self._outputs(self.named_estimators_[name], relative.get(name, X))
-            for name in weights
-        }
+        X, weights = self._validate(X, reset=False), _in_use(self.weights_)
+        aggregator, n_anchors = self._used_aggregator, len(self.anchors_)
+        # of all rows at once, relative spaces would need many times the memory of X
+        width = X.shape[1] + (len(weights) + 1) * n_anchors
+        n_rows = max(1, int(get_config()["working_memory"] * 2**20 / (16 * width)))
+        parts = {name: [] for name in weights}
+        for rows in gen_batches(len(X), n_rows):
+            relative = {}
+            if aggregator is not None:
+                columns = aggregator.transform(X[rows])
+                relative = dict(self._by_metric(aggregator, columns))
+            for name, outputs in parts.items():
+                columns = relative.get(name, X[rows])
+                outputs.append(self._outputs(self.named_estimators_[name], columns))
+        outputs = {name: np.concatenate(part) for name, part in parts.items()}
         return outputs, list(weights.values())
 
 

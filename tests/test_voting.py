@@ -1441,3 +1441,17 @@ def test_what_is_given_is_not_written_to():
         warnings.simplefilter("error")
         new = model.rebase(X_new[model.anchor_indices_], y[model.anchor_indices_])
         assert new.predict(X_new).shape == y.shape
+
+
+@pytest.mark.parametrize("vote", [InvariantVotingClassifier, InvariantVotingRegressor])
+def test_rows_are_predicted_in_blocks_of_limited_memory(vote):
+    """The same predictions, from relative spaces of a few rows at a time."""
+    X = np.random.default_rng(0).standard_normal((300, 6))
+    y = (X[:, 0] > 0).astype(int)
+    model = vote(n_anchors=20, random_state=0).fit(X, y)
+    stitched = model.rebase(X[model.anchor_indices_] @ np.triu(np.ones((6, 6))))
+    for each in (model, stitched):
+        whole = each.predict(X)
+        with config_context(working_memory=0.1):
+            in_blocks = each.predict(X)
+        np.testing.assert_allclose(in_blocks, whole, rtol=1e-12)
