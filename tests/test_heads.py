@@ -226,7 +226,7 @@ def test_stitch(place, digits):
 def test_a_head_in_a_voting_model(digits):
     """One network for each metric and one for the space itself, rebased together."""
     X, X_test, y, y_test = digits
-    head = InvariantClassifier(30, max_epochs=3, random_state=0)
+    head = InvariantClassifier(30, max_epochs=5, random_state=0)
     vote = InvariantVotingClassifier(
         head, n_anchors=60, metrics=("cosine",), random_state=0
     ).fit(X, y)
