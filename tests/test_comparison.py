@@ -970,7 +970,7 @@ def test_the_p_values_of_wrong_orders_are_uniform():
 
 @pytest.mark.parametrize(
     ("rows_a", "rows_b", "message"),
-    [(5, 4, "same rows; got 5 and 4"), (2, 2, "minimum of 3 is required")],
+    [(5, 4, "got 5 rows in X_a and 4"), (2, 2, "at least 3 rows; got 2")],
 )
 def test_what_the_mantel_test_refuses(rows_a, rows_b, message):
     """Other rows, and too few."""

@@ -148,7 +148,7 @@ class _InvariantHead(
         X, y, sample_weights = self._validate(X, y, sample_weight)
         self._fit_targets(y, sample_weights)
         self._start(X, y, sample_weights, settings)
-        weights = sample_weights * self._class_weights(y)
+        weights = self._row_weights(y, sample_weights)
         parts = [np.flatnonzero(weights)]
         if self.early_stopping:
             parts = train_test_split(
@@ -181,7 +181,7 @@ class _InvariantHead(
             self._start(X, y, weights, settings)
         else:
             self._check_known(y, classes)
-        rows = self._rows(X, y, weights * self._class_weights(y))
+        rows = self._rows(X, y, self._row_weights(y, weights))
         self._train(rows, epochs=1, seed=self._seed + len(self.history_) + 1)
         return self
 
@@ -236,7 +236,7 @@ class _InvariantHead(
                 f"part must be 'head' with aggregation={self._network['aggregation']!r}"
                 f", which has no weights to train; got {part!r}"
             )
-        rows = new._rows(X, y, weights * new._class_weights(y))
+        rows = new._rows(X, y, new._row_weights(y, weights))
         new._train(rows, epochs=self.max_epochs)
         network.requires_grad_(True)
         return new
@@ -618,14 +618,19 @@ class _InvariantHead(
         dtype = getattr(torch, self._network["dtype"])
         return torch.from_numpy(spaces).to(dtype).to(self.net_.device)
 
-    def _rows(self, X, y, weights):
-        """Return the rows of positive weight as a data set for skorch."""
-        kept = np.flatnonzero(weights)
-        if len(kept) == 0:
+    def _row_weights(self, y, sample_weights):
+        """Return sample weights times class weights, not all 0."""
+        weights = sample_weights * self._class_weights(y)
+        if not weights.any():
             raise ValueError(
                 "sample_weight times class_weight must be above 0 for some rows; got 0 "
                 f"for all {len(weights)}"
             )
+        return weights
+
+    def _rows(self, X, y, weights):
+        """Return the rows of positive weight as a data set for skorch."""
+        kept = np.flatnonzero(weights)
         X, y, weights = X[kept], y[kept], weights[kept]
         device, dtype = self.net_.device, getattr(torch, self._network["dtype"])
         weights = torch.as_tensor(weights / weights.mean(), dtype=dtype, device=device)
