@@ -267,7 +267,7 @@ def test_fine_tune_refuses_wrong_input(digits):
     """A part without weights, unknown labels, an unknown part."""
     X, _, y, _ = digits
     with pytest.raises(
-        ValueError, match=r"'head' with aggregation='mean'.*got 'aggreg"
+        ValueError, match=r"'head' with aggregation='mean'.*got 'agg"
     ):
         fitted("mean").fine_tune(X, y)
     with pytest.raises(ValueError, match=r"labels of classes_.*got \[77\]"):
@@ -943,7 +943,7 @@ DRAWN = "check_sample_weight_equivalence_on_dense_data"
 
 
 def all_checks(heads, *, drawn):
-    """Every check that scikit-learn yields for these heads, or that of `DRAWN` alone."""
+    """Every check of scikit-learn for these heads, or that of `DRAWN` alone."""
     for head in heads:
         for estimator, check in estimator_checks_generator(head):
             if (check.func.__name__ == DRAWN) == drawn:
