@@ -139,8 +139,7 @@ def linear_pool_weights(predictions, targets, *, prior=None, alpha=10.0):
 
     Parameters
     ----------
-    predictions : array-like of shape (n_members, n_samples) or (n_members, n_samples, \
-            n_outputs)
+    predictions : array-like of shape (n_members, n_samples[, n_outputs])
         What each member predicts, if possible after subtraction of a common centre.
     targets : array-like of shape (n_samples,) or (n_samples, n_outputs)
         The true values, after subtraction of the same centre.

@@ -937,15 +937,15 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
     n_anchors : int, default=300
         How many anchors to choose among the fitted rows.  Where there are fewer rows,
         all of them, with a warning.
-    metrics : sequence of str, Metric or callable, default=("cosine", "euclidean", \
-            "manhattan", "chebyshev", "change_of_basis")
-        One member for each, as `InvariantAggregator` takes them.
+    metrics : sequence of str, Metric or callable
+        One member for each, as `InvariantAggregator` takes them; by default "cosine",
+        "euclidean", "manhattan", "chebyshev" and "change_of_basis".
     metric_params : dict of str to dict, default=None
         Further parameters by the metric's name.  None:
         ``{"change_of_basis": {"alpha": 0.1}}`` where that metric is used.
-    anchors : {"random", "stratified", "kmeans", "farthest", "all"}, array-like of \
-            int or callable, default="random"
-        How to choose anchors, as in `RelativeProjector`.
+    anchors : str, array-like of int or callable, default="random"
+        How to choose anchors, as in `RelativeProjector`: "random", "stratified",
+        "kmeans", "farthest", "all", indices, or a function.
     pre : {"center", "standardize", "whiten"}, transformer or None, default=None
         Applied to rows and anchors before every metric.
     post : {"layer", "l2", "standardize"}, transformer or None, default="standardize"
