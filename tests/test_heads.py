@@ -266,9 +266,7 @@ def test_fine_tune_learns_the_new_space(digits):
 def test_fine_tune_refuses_wrong_input(digits):
     """A part without weights, unknown labels, an unknown part."""
     X, _, y, _ = digits
-    with pytest.raises(
-        ValueError, match=r"'head' with aggregation='mean'.*got 'agg"
-    ):
+    with pytest.raises(ValueError, match=r"'head' with aggregation='mean'.*got 'agg"):
         fitted("mean").fine_tune(X, y)
     with pytest.raises(ValueError, match=r"labels of classes_.*got \[77\]"):
         fitted().fine_tune(X, np.full(len(y), 77))
