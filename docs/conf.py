@@ -74,6 +74,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": "/plot_",
+    "parallel": 2,
     "within_subsection_order": "drawings.reading_order",
     "show_memory": False,
     "write_computation_times": False,
@@ -100,7 +101,7 @@ def note_sources(env):
     """Declare what tables and pictures are made of, besides the page."""
     sources = [Path(drawings.__file__), *PAPER.glob("*.py")]
     sources += (HERE / "results").glob("*.json")
-    for path in [*sources, *Path(skinvariant.__path__[0]).glob("*.py")]:
+    for path in [*sources, *Path(skinvariant.__path__[0]).rglob("*.py")]:
         env.note_dependency(path)
 
 
