@@ -4,6 +4,8 @@ import functools
 import itertools
 import os
 
+import pytest
+
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 # no windows
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -21,6 +23,7 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist may be missing
 def pytest_xdist_setupnodes(config, specs):
     """Give each of several workers one BLAS thread: they share the cores."""
     if len(specs) > 1:
