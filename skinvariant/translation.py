@@ -18,8 +18,8 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skinvariant._validation import check_choice, check_number, svd
-from skinvariant.metrics import sqeuclidean
+from skinvariant._validation import as_dtype, check_choice, check_number, svd
+from skinvariant.metrics import METRICS, sqeuclidean
 
 __all__ = ["SpaceTranslator"]
 
@@ -508,7 +508,9 @@ class SpaceTranslator(
         if hasattr(self, "coef_"):
             return X @ self.coef_.T.astype(X.dtype) + self.intercept_.astype(X.dtype)
         rows = (X - self._mean) / self._scale
-        kernel = np.exp(-self.gamma_ * sqeuclidean(rows, self._rows))
+        with np.errstate(all="ignore"):
+            squares = METRICS["sqeuclidean"].compare(rows, self._prepared)
+        kernel = np.exp(-self.gamma_ * as_dtype(squares, rows.dtype))
         kernel -= self._kernel_means
         return (kernel @ self.dual_coef_ + self.intercept_).astype(X.dtype, copy=False)
 
@@ -597,6 +599,8 @@ class SpaceTranslator(
         target_mean, target_scale = _standardization(y)
         self._rows = (X - self._mean) / self._scale
         targets = (y - target_mean) / target_scale
+        # once for all calls of `transform`, which may be of single rows
+        self._prepared = METRICS["sqeuclidean"].prepare(self._rows)
         squares = sqeuclidean(self._rows, self._rows)
         apart = squares[np.tri(len(X), k=-1, dtype=bool)]
         median = np.median(apart) if apart.size else 0.0
