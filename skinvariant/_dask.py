@@ -42,7 +42,7 @@ def is_dask_array(X):
 
 
 def in_memory(X):
-    """Compute `X` if it is a dask array; anything else is returned as it is.
+    """Compute `X` if it is a dask array; anything else is returned unchanged.
 
     Parameters
     ----------

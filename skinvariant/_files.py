@@ -1,4 +1,4 @@
-"""Files that are written as a whole, and the digest that tells arrays apart."""
+"""Files that are written as a whole, and the digest that identifies arrays."""
 
 import hashlib
 import os

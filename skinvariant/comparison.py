@@ -94,7 +94,7 @@ def _measure(by_order):
 
     The function takes `X_a`, `X_b`, `orders` and the parameters of the measure, and
     returns the value of `X_a` and ``X_b[order]`` for each order: what does not depend
-    on the order is computed once.  The measure takes the rows of `X_b` as they are;
+    on the order is computed once.  The measure takes the rows of `X_b` unchanged;
     `calibrated` calls the function itself, which is the attribute `by_order`.
     """
     signature = inspect.signature(by_order)

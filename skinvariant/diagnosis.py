@@ -95,7 +95,7 @@ def _linear(X_a, X_b, *, centred=False):
     """Return the map of a ridge regression whose penalty is chosen by leave-one-out.
 
     Centred rows sum to 0, so each one follows from the others: only an intercept that
-    is fitted anew without the left-out row makes its error an honest one.
+    is fitted again without the left-out row makes its error an honest one.
     """
     scale = (X_a**2).sum() / min(X_a.shape) or 1.0
     ridge = RidgeCV(_PENALTIES * scale, fit_intercept=centred).fit(X_a, X_b)

@@ -102,7 +102,7 @@ def check_swap(recipes, old, new, data, gain):
     least = scores["commonest class"] + gain
     assert scores["stitched"] == np.mean(expected == np.asarray(data.y_test))
     assert min(scores["stitched"], scores["stitched, anchors' labels"]) > least
-    assert min(scores["voting model"], scores["voting model, trained anew"]) > least
+    assert min(scores["voting model"], scores["voting model, retrained"]) > least
     return scores
 
 

@@ -76,7 +76,7 @@ def compare(old, new, data, n_anchors=300):
         "plain head": plain_model,
     }.items():
         model, seconds = timed(make(new).fit, *train)
-        yield f"{title}, trained anew", model.score(*test), seconds
+        yield f"{title}, retrained", model.score(*test), seconds
 
 
 def show_encoding(encoders, data):
