@@ -5,8 +5,8 @@ Learn how to join the invariances
 The relative spaces of several metrics can be joined by a sum, or by a network that
 learns how.  Here the aggregations of the neural heads are trained on one encoder of
 handwritten digits and swapped to three others, together with the voting model, which
-does without a network.  Then we look at two attributes of a head: the weight of each metric
-(``space_weights_``), and how well each agrees with itself after the swap
+does without a network.  Then we look at two attributes of a head: the weight of each
+metric (``space_weights_``), and how well each agrees with itself after the swap
 (``agreement_``).
 """
 
