@@ -326,8 +326,8 @@ def check_indices(indices, n_samples, *, source, expected=None):
 def check_corresponding(X_a, X_b, *, min_rows=1, min_columns=1, equal_width=False):
     """Return two corresponding spaces as arrays of floating-point numbers.
 
-    That row i is the same sample in both cannot be checked; that both have as many
-    rows can.
+    Whether row i is the same sample in both is not checked: see
+    `skinvariant.comparison.mismatched_rows`.
 
     Parameters
     ----------

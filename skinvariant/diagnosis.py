@@ -16,6 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skinvariant._threads import one_blas_thread
 from skinvariant._validation import check_corresponding, check_number, svd
+from skinvariant.comparison import warn_of_mismatches
 from skinvariant.relative import InvariantAggregator
 
 __all__ = ["Diagnosis", "diagnose", "shared_directions", "stitched_agreement"]
@@ -420,6 +421,7 @@ def diagnose(
     pre=(None, "center", "standardize", "whiten"),
     post=("layer", "standardize"),
     test_size=0.4,
+    check=False,
     random_state=None,
     n_jobs=None,
     verbose=0,
@@ -449,6 +451,9 @@ def diagnose(
         The options of `post` to choose from.
     test_size : float in [0.1, 0.9], default=0.4
         Share of the rows to hold out.
+    check : bool, default=False
+        Whether to warn of rows that `skinvariant.comparison.mismatched_rows` finds to
+        be other samples.
     random_state : int, RandomState instance or None, default=None
         Seed of the choice of anchors and of held-out rows.
     n_jobs : int, default=None
@@ -467,6 +472,11 @@ def diagnose(
     ValueError, TypeError
         If the numbers of rows differ or are below 20, or a parameter is not as
         documented.
+
+    Warns
+    -----
+    UserWarning
+        With `check`, if rows seem to be other samples.
 
     See Also
     --------
@@ -523,6 +533,9 @@ def diagnose(
             raise ValueError(f"{name} must have at least one option; got none")
     check_number("n_anchors", n_anchors, Integral, 2)
     check_number("test_size", test_size, Real, 0.1, 0.9)
+    if check:
+        # 3, since the decorator is called in between
+        warn_of_mismatches(X_a, X_b, samples="X_a and X_b", stacklevel=3)
     order = check_random_state(random_state).permutation(len(X_a))
     n_held_out = max(2, round(test_size * len(X_a)))
     held_out, fitted = order[:n_held_out], order[n_held_out:]

@@ -19,6 +19,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinvariant._validation import as_dtype, check_choice, check_number, svd
+from skinvariant.comparison import warn_of_mismatches
 from skinvariant.metrics import METRICS, sqeuclidean
 
 __all__ = ["SpaceTranslator"]
@@ -378,6 +379,9 @@ class SpaceTranslator(
     gammas : array-like of float, default=(0.1, 0.3, 1.0)
         For "kernel": widths to choose among, as fractions of 1 over the median squared
         distance of standardised source rows.
+    check : bool, default=False
+        Whether `fit` warns of rows that `skinvariant.comparison.mismatched_rows` finds
+        to be other samples.  It needs 20 rows or more.
 
     Attributes
     ----------
@@ -433,12 +437,19 @@ class SpaceTranslator(
     """
 
     def __init__(
-        self, method="ridge", *, scale=True, alphas=None, gammas=(0.1, 0.3, 1.0)
+        self,
+        method="ridge",
+        *,
+        scale=True,
+        alphas=None,
+        gammas=(0.1, 0.3, 1.0),
+        check=False,
     ):
         self.method = method
         self.scale = scale
         self.alphas = alphas
         self.gammas = gammas
+        self.check = check
 
     _doc_link_module = "skinvariant"
     _doc_link_template = (
@@ -466,6 +477,11 @@ class SpaceTranslator(
         ValueError, TypeError
             If a parameter or the input is not as documented, or the numbers of rows
             differ.
+
+        Warns
+        -----
+        UserWarning
+            With `check`, if rows seem to be other samples.
         """
         fit_map = check_choice("method", self.method, _METHODS)
         X, y = validate_data(
@@ -480,6 +496,8 @@ class SpaceTranslator(
         check_consistent_length(X, y)
         X, y = X.astype(np.float64), y.reshape(len(y), -1).astype(np.float64)
         self._n_features_out = y.shape[1]
+        if self.check:
+            warn_of_mismatches(X, y, samples="X and y", stacklevel=2)
         with np.errstate(over="ignore", invalid="ignore"):
             fit_map(self, X, y)
         map_ = self.coef_ if hasattr(self, "coef_") else self.dual_coef_

@@ -1145,19 +1145,23 @@ def pool_translations(model, anchors, old_anchors, y=None):
     InvariantVotingClassifier or InvariantVotingRegressor
         Fitted, on rows of the new space, without members on relative spaces.
     """
-    rows = check_array(old_anchors)
-    if is_classifier(model):
-        pool = InvariantVotingClassifier(model, n_anchors=len(rows), metrics=())
-        pool._check_head(model)
-        pool._set_classes(model.classes_)
-    elif is_regressor(model):
-        pool = InvariantVotingRegressor(model, n_anchors=len(rows), metrics=())
-    else:
+    if not (is_classifier(model) or is_regressor(model)):
         raise TypeError(
             "model must be a fitted classifier or regressor of the old space; got "
             f"{model!r}"
         )
-    predicted = np.asarray(model.predict(old_anchors))
+    rows, predicted = check_array(old_anchors), np.asarray(model.predict(old_anchors))
+    if is_classifier(model):
+        if predicted.ndim > 1:
+            raise TypeError(
+                "model must predict one label per row: stitch one model for each "
+                f"column; got labels of shape {predicted.shape} by {model!r}"
+            )
+        pool = InvariantVotingClassifier(model, n_anchors=len(rows), metrics=())
+        pool._check_head(model)
+        pool._set_classes(model.classes_)
+    else:
+        pool = InvariantVotingRegressor(model, n_anchors=len(rows), metrics=())
     pool._n_outputs = None if predicted.ndim == 1 else predicted.shape[1]
     pool.intercept_ = 0.0
     member, library = model, type(old_anchors).__module__.partition(".")[0]

@@ -17,7 +17,9 @@ from scipy.spatial.distance import cdist
 from scipy.stats import kstest, pearsonr, rankdata, spearmanr
 from sklearn import config_context
 from sklearn.cross_decomposition import CCA
+from sklearn.datasets import load_digits
 from sklearn.gaussian_process.kernels import RBF
+from sklearn.kernel_approximation import Nystroem
 from sklearn.metrics.pairwise import (
     cosine_similarity,
     pairwise_kernels,
@@ -32,6 +34,7 @@ from skinvariant.comparison import (
     mantel_test,
     mean_canonical_correlation,
     mean_reciprocal_rank,
+    mismatched_rows,
     mutual_knn,
     procrustes_distance,
     rowwise_pearson,
@@ -421,7 +424,7 @@ def test_calibrated_measures_keep_their_invariances(entry, seed):
 def test_every_measure_has_declared_invariances():
     """And every declared name is a measure."""
     declared = {name for name, _, _ in _INVARIANCES}
-    others = {"calibrated", "mantel_test", "space_agreement"}
+    others = {"calibrated", "mantel_test", "mismatched_rows", "space_agreement"}
     measures = set(comparison.__all__) - others
     assert declared == measures
     for _, _, classes in _INVARIANCES:
@@ -976,3 +979,102 @@ def test_what_the_mantel_test_refuses(rows_a, rows_b, message):
     """Other rows, and too few."""
     with pytest.raises(ValueError, match=message):
         mantel_test(np.eye(6)[:rows_a], np.eye(6)[:rows_b])
+
+
+def margins(X_a, X_b):
+    """How much more each row correlates with its like than with an average row.
+
+    Computed as the docstring of `mismatched_rows` says, without its short cuts.
+    """
+    similarities = []
+    for X in (X_a, X_b):
+        low, high = int(0.05 * len(X)), len(X) - int(0.05 * len(X))
+        cosines = cosine_similarity(X - np.sort(X, axis=0)[low:high].mean(axis=0))
+        hat = cosines @ np.linalg.inv(cosines + 2 * np.eye(len(X)))
+        similarities.append(hat / np.sqrt(np.outer(hat.diagonal(), hat.diagonal())))
+    others = [
+        np.array([np.delete(row, i) for i, row in enumerate(values)])
+        for values in similarities
+    ]
+    # the similarity to itself counts as the mean of the others
+    whole = [
+        np.array([np.insert(row, i, row.mean()) for i, row in enumerate(values)])
+        for values in others
+    ]
+    correlations = np.corrcoef(*whole)[: len(X_a), len(X_a) :]
+    means = np.maximum(correlations.mean(axis=0), correlations.mean(axis=1))
+    return correlations.diagonal() - means
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mismatched_rows_are_those_of_the_formula(seed):
+    """All of them, the least alike first."""
+    rng = np.random.default_rng(seed)
+    X_a, X_b = rng.standard_normal((2, 60, 4))
+    expected = margins(X_a, X_b)
+    found = mismatched_rows(X_a, X_b)
+    assert_array_equal(found, np.argsort(expected)[: np.sum(expected <= 0)])
+
+
+@pytest.mark.parametrize("transformation", sorted(TRANSFORMATIONS))
+@pytest.mark.parametrize("n_samples", [300, 1200])
+def test_a_tenth_of_wrong_rows_is_found(transformation, n_samples):
+    """Whatever the difference; hardly any right row is named, and none without them."""
+    spaces = make_related_spaces(
+        n_samples, n_features=20, transformation=transformation, noise=0.3
+    )
+    X_a, X_b = spaces.X_a, spaces.X_b
+    assert len(mismatched_rows(X_a, X_b)) == 0
+    wrong = np.arange(n_samples - n_samples // 10, n_samples)
+    order = np.r_[: wrong[0], np.roll(wrong, 1)]
+    found = mismatched_rows(X_a, X_b[order])
+    assert len(found) > n_samples / 40
+    assert np.isin(found, wrong).mean() >= 0.9
+
+
+def test_right_rows_are_not_mismatched():
+    """Of 102 draws of 20 to 60 rows of two encoders of digits, hardly any."""
+    X = load_digits().data
+    seeds = {"gamma": 1e-3, "n_components": 60}
+    X_a, X_b = (Nystroem(random_state=i, **seeds).fit_transform(X) for i in (0, 1))
+    rng = np.random.default_rng(0)
+    draws = [rng.choice(len(X), size, replace=False) for size in [20, 30, 60] * 34]
+    alarms = [len(mismatched_rows(X_a[rows], X_b[rows])) > 0 for rows in draws]
+    assert np.mean(alarms) <= 0.01
+    shifted = [
+        len(mismatched_rows(X_a[rows], X_b[np.roll(rows, 1)])) > 0 for rows in draws
+    ]
+    assert np.mean(shifted) >= 0.99
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-3, 1.0, 1e150])
+def test_mismatched_rows_of_any_scale_and_with_wild_rows(scale):
+    """Neither a unit, nor one row that is far from all others, changes a verdict."""
+    X_a, X_b = alike(noise=0.1)
+    order = np.r_[:30, 30 + np.roll(np.arange(len(X_a) - 30), 1)]
+    for other in (X_b, X_b[order]):
+        expected = mismatched_rows(X_a, other)
+        assert_array_equal(mismatched_rows(X_a * scale, other), expected)
+        wild = other.copy()
+        wild[3] *= 1e8
+        assert set(mismatched_rows(X_a, wild)) ^ set(expected) <= {3}
+
+
+def test_rows_in_two_groups_are_not_mismatched():
+    """Where right and wrong rows of a group are alike, none of them is named."""
+    X_a = np.repeat(np.eye(2), [36, 4], axis=0)
+    noise = 0.01 * np.random.default_rng(0).standard_normal((2, 40, 2))
+    assert len(mismatched_rows(X_a + noise[0], X_a[:, ::-1] * 3 + noise[1])) == 0
+    assert len(mismatched_rows(X_a, X_a)) == 0
+
+
+def test_a_constant_space_matches_nothing():
+    """All its rows are mismatched."""
+    X_a, _ = alike()
+    assert_array_equal(np.sort(mismatched_rows(X_a, np.ones((60, 3)))), np.arange(60))
+
+
+def test_what_mismatched_rows_refuses():
+    """Fewer than 20 rows."""
+    with pytest.raises(ValueError, match="at least 20 rows; got 19"):
+        mismatched_rows(np.eye(19), np.eye(19))

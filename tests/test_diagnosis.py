@@ -551,3 +551,14 @@ after = {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
 assert {path: after[path] for path in before} == before
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_wrong_rows_are_warned_about_on_demand():
+    """With `check`; right rows are fine, and the verdict is the same."""
+    X_a, X_b = related()
+    diagnose(X_a, X_b, check=True, **QUICK)
+    wrong = X_a, np.roll(X_b, 1, axis=0)
+    with pytest.warns(UserWarning, match="X_a and X_b must be the same s") as caught:
+        checked = diagnose(*wrong, check=True, random_state=0, **QUICK)
+    assert caught[0].filename == __file__
+    assert checked.agreement == diagnose(*wrong, random_state=0, **QUICK).agreement

@@ -1,6 +1,7 @@
 """stitch: swap the encoder, keep the head, at any depth of a pipeline."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -359,10 +360,26 @@ def test_anchors_that_do_not_match_are_warned_about(spaces, model, wrong):
         "shifted": np.roll(anchors, 1, axis=0),
         "others": spaces.X_b[np.setdiff1d(np.arange(120), model[0].anchor_indices_)],
     }[wrong][:20]
-    with pytest.warns(UserWarning, match="do not look like the old ones") as caught:
+    with pytest.warns(
+        UserWarning, match="must be the same samples in the same"
+    ) as caught:
         stitched = stitch(model, wrong_anchors)
     assert caught[0].filename == __file__
     np.testing.assert_array_equal(stitched[0].anchors_, wrong_anchors)
+
+
+@pytest.mark.parametrize("wrong", [np.arange(200, 400), np.arange(0, 400, 10)])
+def test_some_anchors_that_do_not_match_are_named(wrong):
+    """Wherever they are, as long as they are enough to be no chance."""
+    spaces = make_related_spaces(450, 12, transformation="linear", noise=0.2)
+    model = RelativeProjector(400, random_state=0).fit(spaces.X_a)
+    anchors = anchors_of(spaces, model)
+    stitch(model, anchors)  # no warning
+    anchors[wrong] = anchors[np.roll(wrong, 1)]
+    with pytest.warns(UserWarning, match="the same samples in the same") as caught:
+        stitch(model, anchors)
+    named = re.findall(r"\d+", str(caught[0].message).rpartition("rows")[2])
+    assert np.isin(np.array(named, dtype=int), wrong).mean() >= 0.9
 
 
 def test_few_anchors_are_not_compared(spaces):
@@ -579,7 +596,9 @@ def test_any_head_with_its_old_anchors(spaces, labelled):
     behind = stitch(head, raw[:30], encoder=encoder, old_anchors=old, y=y)
     assert behind[0] is encoder
     np.testing.assert_array_equal(behind.predict_proba(raw), predicted)
-    with pytest.warns(UserWarning, match="do not look like the old ones") as caught:
+    with pytest.warns(
+        UserWarning, match="must be the same samples in the same"
+    ) as caught:
         stitch(head, new[::-1], old_anchors=old)
     assert caught[0].filename == __file__
 

@@ -632,3 +632,14 @@ def test_rows_of_another_width_do_not_come_back():
     translator = SpaceTranslator("affine").fit(X, y)
     with pytest.raises(ValueError, match=r"X must have 9 features.*; got 6"):
         translator.inverse_transform(X)
+
+
+def test_wrong_rows_are_warned_about_on_demand():
+    """With `check`; right rows are fine, and nothing else changes."""
+    X, y = noisy(60)
+    SpaceTranslator(check=True).fit(X, y)
+    wrong = np.roll(y, 1, axis=0)
+    with pytest.warns(UserWarning, match="X and y must be the same samples") as caught:
+        checked = SpaceTranslator(check=True).fit(X, wrong)
+    assert caught[0].filename == __file__
+    assert_allclose(checked.coef_, SpaceTranslator().fit(X, wrong).coef_, rtol=0)

@@ -1428,6 +1428,13 @@ def test_models_that_cannot_be_pooled():
     lonely = KNeighborsClassifier().fit(X_A, np.zeros(240))
     with pytest.raises(ValueError, match="2 classes or more"):
         pool_translations(lonely, X_B[ROWS], X_A[ROWS])
+    several = np.column_stack([X_A[:, 0] > 0, X_A[:, 1] > 0]).astype(int)
+    for head in (
+        OneVsRestClassifier(LogisticRegression()),  # one array of probabilities
+        KNeighborsClassifier(),  # a list of them
+    ):
+        with pytest.raises(TypeError, match=r"one label per row.* of shape \(\d+, 2\)"):
+            pool_translations(head.fit(X_A, several), X_B[ROWS], X_A[ROWS])
 
 
 def test_what_is_given_is_not_written_to():

@@ -1,6 +1,5 @@
 """stitch: the encoder of a fitted model swapped, and its head kept."""
 
-import warnings
 from inspect import signature
 
 import numpy as np
@@ -15,11 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from skinvariant._dask import in_memory
 from skinvariant._models import path_to_step, projecting_steps, replace_step
 from skinvariant._validation import to_numpy
-from skinvariant.comparison import mantel_test
+from skinvariant.comparison import FEWEST_ROWS, warn_of_mismatches
 from skinvariant.voting import pool_translations
 
-# Mantel's test: of how many anchors, and at which level
-_FEWEST_TO_COMPARE, _MOST_TO_COMPARE, _SIGNIFICANT = 20, 200, 0.01
 # how far an encoder's rows of the same samples may be apart: in roundings of their
 # norm, and as a part of the distance between two anchors
 _ROUNDINGS, _ALIKE = 1000, 0.01
@@ -77,9 +74,8 @@ def stitch(model, anchors, *, encoder=None, y=None, old_anchors=None):
     Warns
     -----
     UserWarning
-        If, of 20 or more anchors, the similarities in the new space correlate with
-        those in the old space no better than in a random order: `mantel_test` gives
-        p > 0.01 for the first 200.
+        If `skinvariant.comparison.mismatched_rows` finds other samples among 20 or
+        more anchors.
 
     See Also
     --------
@@ -171,7 +167,7 @@ select_anchors(model, X) returns them...
                 raise
 
         stitched, _ = replace_step(model, rebase, encoder=encoder)
-    _warn_if_unrelated(old_anchors, rows)
+    _warn_of_mismatches(old_anchors, rows)
     return stitched
 
 
@@ -315,19 +311,13 @@ def _matrix(X):
     return X.tocsr() if issparse(X) else X
 
 
-def _warn_if_unrelated(old, new):
-    """Warn if similarities of the new anchors hardly correlate with the old ones'."""
-    if old is None or _matrix(old).shape[0] < _FEWEST_TO_COMPARE:
+def _warn_of_mismatches(old, new):
+    """Warn if the new anchors seem to be other samples than the old ones."""
+    if old is None or _matrix(old).shape[0] < FEWEST_ROWS:
         return
-    X_old, X_new = (_matrix(X)[:_MOST_TO_COMPARE] for X in (old, new))
-    correlation, p_value = mantel_test(
-        *(X.toarray() if issparse(X) else X for X in (X_old, X_new))
+    old, new = (_matrix(X) for X in (old, new))
+    warn_of_mismatches(
+        *(X.toarray() if issparse(X) else X for X in (old, new)),
+        samples="the old and the new anchors",
+        stacklevel=3,
     )
-    if p_value > _SIGNIFICANT:
-        warnings.warn(
-            "the new anchors do not look like the old ones: the cosines between them "
-            f"correlate by {correlation:.2f}, as in {p_value:.0%} of random orders.  "
-            "They must be the same samples, in the same order",
-            UserWarning,
-            stacklevel=3,
-        )
