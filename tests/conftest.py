@@ -21,6 +21,12 @@ def pytest_addoption(parser):
         action="store_true",
         help="run every combination of the tests marked `grid`",
     )
+    parser.addoption(
+        "--fuzz-cases",
+        type=int,
+        default=400,
+        help="how many random cases each test of test_fuzz.py tries",
+    )
 
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist may be missing
