@@ -247,3 +247,15 @@ def test_broken_links_are_found(tmp_path):
         "index.html: d.svg",
         "index.html: sub/b.html#there",
     ]
+
+
+def test_every_promise_names_tests_that_exist():
+    """And no promise is without one."""
+    text = (DOCS / "promises.rst").read_text("utf-8").partition("What it does not")[0]
+    promises = re.split(r"\n- ", text)[1:]
+    assert len(promises) > 15
+    for promise in promises:
+        names = re.findall(r"``(test_\w+\.py)::(test_\w+)``", promise)
+        assert names, promise
+        for file, name in names:
+            assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text("utf-8"), name
