@@ -1005,7 +1005,7 @@ def test_scikit_learn_checks(head, check):
 @pytest.mark.grid(strength=1)
 @pytest.mark.parametrize(
     ("head", "check"),
-    all_checks(FURTHER, drawn=False),
+    list(all_checks(FURTHER, drawn=False)),
     ids=lambda value: getattr(value, "func", type(value)).__name__,
 )
 def test_scikit_learn_checks_of_further_configurations(head, check):
