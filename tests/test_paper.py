@@ -31,16 +31,25 @@ def shared():
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Run an experiment on digits, and return the rows of its record."""
-    # no data folder: digits are all there is
+def call(monkeypatch):
+    """Call a script as from the command line, without the data folder."""
     monkeypatch.delenv("SKINVARIANT_DATA", raising=False)
 
-    def run(script, *arguments):
+    def call(script, *arguments):
         path = str(PAPER / script)
-        command = [path, "--quick", *arguments, "--out", str(tmp_path)]
-        monkeypatch.setattr(sys, "argv", command)
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
         runpy.run_path(path, run_name="__main__")
+
+    return call
+
+
+@pytest.fixture
+def run(call, tmp_path):
+    """Run an experiment on digits, and return the rows of its record."""
+    pytest.importorskip("skorch")
+
+    def run(script, *arguments):
+        call(script, "--quick", *arguments, "--out", tmp_path)
         (path,) = tmp_path.glob("*.json")
         return json.loads(path.read_text(encoding="utf-8"))["rows"]
 
@@ -63,7 +72,6 @@ def own_and_stitched(rows, training, method):
 
 def test_reconstruction(tmp_path, run):
     """A product draws the latents of another encoder, an absolute decoder does not."""
-    pytest.importorskip("skorch")
     pytest.importorskip("matplotlib")
     rows = run("reconstruction.py", "--seeds", "1")
     metrics = {"cosine", "euclidean", "manhattan", "chebyshev"}
@@ -105,7 +113,6 @@ def stitched_means(rows, **wanted):
 
 def test_classification(run):
     """Every method is there; heads swapped as they are guess, relative ones do not."""
-    pytest.importorskip("skorch")
     rows = run("classification.py", "--seeds", "1")
     means = stitched_means(rows)
     expected = "cosine euclidean manhattan chebyshev concat sum mean weighted mlp_sum"
@@ -165,7 +172,6 @@ def test_metric_subsets(run):
 
 def test_subspace_selection(run):
     """Every part is trained, on the digits from 30 labels."""
-    pytest.importorskip("skorch")
     rows = run("subspace_selection.py", "--seeds", "1")
     found = {row["method"]: row["accuracy"] for row in rows}
     assert set(found) == {"own", "stitched", "few labels", "aggregation", "head", "all"}
@@ -192,7 +198,7 @@ def test_anchor_sets(run, part):
 
 
 def test_without_the_data(tmp_path):
-    """What needs the data folder says so."""
+    """What needs the data folder says so on the command line."""
     command = [sys.executable, PAPER / "classification.py", "trec", "--out", tmp_path]
     environment = {k: v for k, v in os.environ.items() if k != "SKINVARIANT_DATA"}
     done = subprocess.run(
@@ -202,12 +208,10 @@ def test_without_the_data(tmp_path):
     assert "SKINVARIANT_DATA must name the folder" in done.stderr
 
 
-def test_the_pages_are_those_of_the_records(tmp_path):
+def test_the_pages_are_those_of_the_records(tmp_path, call):
     """Each data set with a record has a page, with the means of its record."""
     pytest.importorskip("matplotlib")
-    command = [sys.executable, PAPER / "report.py", "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    call("report.py", "--out", tmp_path)
     results = PAPER.parents[1] / "docs" / "results"
     datas = {path.stem.partition("_")[2] for path in results.glob("class*.json")}
     others = {"aims", "anchors", "methods", "transformations"}
