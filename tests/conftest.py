@@ -37,6 +37,9 @@ def pytest_xdist_setupnodes(config, specs):
             os.environ.setdefault(name, "1")
 
 
+shown = functools.cache(repr)  # an estimator's takes a millisecond
+
+
 def values_of(item):
     """Return the value of each parameter of a test item, as something hashable."""
     values = {}
@@ -46,7 +49,7 @@ def values_of(item):
         elif isinstance(value, functools.partial):  # a check of scikit-learn's
             values[name] = value.func.__name__
         elif hasattr(value, "get_params"):
-            values[name] = repr(value)
+            values[name] = shown(value)
         else:
             values[name] = id(value)
     return values.items()

@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks, get_tags
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import skinvariant
 from skinvariant import (
@@ -106,6 +106,16 @@ ALIKE_VOTES = distinct(ALIKE_VOTES, DIFFERENT_VOTES)
 VOTES = [*DIFFERENT_VOTES, *ALIKE_VOTES]
 
 
+shown = functools.cache(repr)  # an estimator's takes a millisecond
+
+
+def every_check(estimators):
+    """Parametrize as `parametrize_with_checks`, writing each estimator out once."""
+    pairs = [pair for one in estimators for pair in estimator_checks_generator(one)]
+    ids = [f"{shown(estimator)}-{check.func.__name__}" for estimator, check in pairs]
+    return pytest.mark.parametrize(("estimator", "check"), pairs, ids=ids)
+
+
 def each(different, alike):
     """Return what runs with every check, and what runs so in the nightly run alone."""
     once = pytest.mark.grid(strength=1)
@@ -124,14 +134,14 @@ NAMESPACES = [
 ]
 
 
-@parametrize_with_checks([*DIFFERENT, *DIFFERENT_VOTES])
+@every_check([*DIFFERENT, *DIFFERENT_VOTES])
 def test_scikit_learn_checks(estimator, check):
     """Every check that scikit-learn yields, without an expected failure."""
     check(estimator)
 
 
 @pytest.mark.grid(strength=1)
-@parametrize_with_checks([*ALIKE, *ALIKE_VOTES])
+@every_check([*ALIKE, *ALIKE_VOTES])
 def test_scikit_learn_checks_of_further_configurations(estimator, check):
     """The same for configurations that share their code with those above."""
     check(estimator)
@@ -139,7 +149,7 @@ def test_scikit_learn_checks_of_further_configurations(estimator, check):
 
 # GaussianNB warns of a class without weight, in its own checks as well
 @pytest.mark.filterwarnings("ignore:divide by zero encountered in log:RuntimeWarning")
-@parametrize_with_checks([BAYES])
+@every_check([BAYES])
 def test_scikit_learn_checks_of_a_naive_head(estimator, check):
     """The same around a head that is not calibrated at all."""
     check(estimator)
@@ -147,7 +157,7 @@ def test_scikit_learn_checks_of_a_naive_head(estimator, check):
 
 # they fit with column names and transform without, and the other way round
 @pytest.mark.filterwarnings("ignore:X .* feature names")
-@pytest.mark.parametrize("estimator", each(DIFFERENT, ALIKE), ids=repr)
+@pytest.mark.parametrize("estimator", each(DIFFERENT, ALIKE), ids=shown)
 @pytest.mark.parametrize(
     "check",
     [
@@ -170,7 +180,7 @@ def test_checks_that_scikit_learn_does_not_yield(estimator, check):
 
 
 @pytest.mark.filterwarnings("ignore:X .* feature names")
-@pytest.mark.parametrize("estimator", each(DIFFERENT_VOTES, ALIKE_VOTES), ids=repr)
+@pytest.mark.parametrize("estimator", each(DIFFERENT_VOTES, ALIKE_VOTES), ids=shown)
 @pytest.mark.parametrize(
     "check",
     ["check_dataframe_column_names_consistency", "check_inplace_ensure_writeable"],
@@ -182,7 +192,7 @@ def test_checks_of_votes_that_scikit_learn_does_not_yield(estimator, check):
 
 
 @pytest.mark.parametrize("readonly_memmap", [True, False])
-@pytest.mark.parametrize("estimator", each(DIFFERENT, ALIKE), ids=repr)
+@pytest.mark.parametrize("estimator", each(DIFFERENT, ALIKE), ids=shown)
 def test_read_only_memory(estimator, readonly_memmap):
     """Input that cannot be written to is no obstacle."""
     name = type(estimator).__name__

@@ -101,7 +101,7 @@ def public_methods():
                 yield pytest.param(function, id=f"{name}.{method}")
 
 
-@pytest.mark.parametrize("function", public_methods())
+@pytest.mark.parametrize("function", list(public_methods()))
 def test_every_parameter_of_every_method_is_described(function):
     """Not only of functions and classes: of inherited and optional methods, too."""
     docscrape = pytest.importorskip("numpydoc.docscrape")

@@ -1,8 +1,11 @@
 """The experiments of the paper run, quickly, and find what is known of the digits."""
 
+import functools
+import importlib
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,23 +16,44 @@ import pytest
 PAPER = Path(__file__).parents[1] / "examples" / "paper"
 
 
-def run(tmp_path, script, *arguments):
+@pytest.fixture(scope="module", autouse=True)
+def shared():
+    """Let the scripts import each other; the encoders of digits are trained once."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PAPER)
+        ledger = importlib.import_module("ledger")
+        patch.setattr(ledger, "spaces", functools.cache(ledger.spaces))
+        yield
+    for path in PAPER.glob("*.py"):
+        if path.stem not in before:
+            sys.modules.pop(path.stem, None)
+
+
+@pytest.fixture
+def call(monkeypatch):
+    """Call a script as from the command line, without the data folder."""
+    monkeypatch.delenv("SKINVARIANT_DATA", raising=False)
+
+    def call(script, *arguments):
+        path = str(PAPER / script)
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+        runpy.run_path(path, run_name="__main__")
+
+    return call
+
+
+@pytest.fixture
+def run(call, tmp_path):
     """Run an experiment on digits, and return the rows of its record."""
-    # of torch-geometric, which skorch imports where it is
-    strict = ["-W", "error", "-W", "ignore:`torch.jit.:DeprecationWarning"]
-    command = [sys.executable, *strict, PAPER / script, "--quick"]
-    # no data folder: digits are all there is
-    environment = {k: v for k, v in os.environ.items() if k != "SKINVARIANT_DATA"}
-    done = subprocess.run(
-        [*command, *arguments, "--out", tmp_path],
-        env=environment | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (path,) = tmp_path.glob("*.json")
-    return json.loads(path.read_text(encoding="utf-8"))["rows"]
+    pytest.importorskip("skorch")
+
+    def run(script, *arguments):
+        call(script, "--quick", *arguments, "--out", tmp_path)
+        (path,) = tmp_path.glob("*.json")
+        return json.loads(path.read_text(encoding="utf-8"))["rows"]
+
+    return run
 
 
 def own_and_stitched(rows, training, method):
@@ -46,11 +70,10 @@ def own_and_stitched(rows, training, method):
     return matrices[:, own].mean(), np.nanmean(matrices[:, ~own])
 
 
-def test_reconstruction(tmp_path):
+def test_reconstruction(tmp_path, run):
     """A product draws the latents of another encoder, an absolute decoder does not."""
-    pytest.importorskip("skorch")
     pytest.importorskip("matplotlib")
-    rows = run(tmp_path, "reconstruction.py", "--seeds", "1")
+    rows = run("reconstruction.py", "--seeds", "1")
     metrics = {"cosine", "euclidean", "manhattan", "chebyshev"}
     end_to_end = metrics | {"absolute", "product", "product_without_chebyshev"}
     translations = {"orthogonal", "ridge", "kernel"}
@@ -88,10 +111,9 @@ def stitched_means(rows, **wanted):
     return {method: np.mean(values) for method, values in found.items()}
 
 
-def test_classification(tmp_path):
+def test_classification(run):
     """Every method is there; heads swapped as they are guess, relative ones do not."""
-    pytest.importorskip("skorch")
-    rows = run(tmp_path, "classification.py", "--seeds", "1")
+    rows = run("classification.py", "--seeds", "1")
     means = stitched_means(rows)
     expected = "cosine euclidean manhattan chebyshev concat sum mean weighted mlp_sum"
     expected += " attention change_of_basis orthogonal linear ridge affine kernel"
@@ -100,9 +122,9 @@ def test_classification(tmp_path):
     assert means.pop("absolute") < 0.3 < 0.6 < min(means.values())
 
 
-def test_voting(tmp_path):
+def test_voting(run):
     """Every rival is there, and the voting model is ahead of what it is made of."""
-    rows = run(tmp_path, "recommended.py", "--seeds", "1")
+    rows = run("recommended.py", "--seeds", "1")
     means = stitched_means(rows, n_anchors=60)
     expected = "cosine euclidean manhattan chebyshev change_of_basis product kernel"
     rivals = {"orthogonal", "ridge", "few labels", "first edition"}
@@ -115,9 +137,9 @@ def test_voting(tmp_path):
     assert own["voting", None].mean() > own["plain", 0.1].mean() - 0.01
 
 
-def test_which_invariance(tmp_path):
+def test_which_invariance(run):
     """Relative spaces of two networks have matching rows; the spaces have not."""
-    rows = run(tmp_path, "which_invariance.py", "--seeds", "1")
+    rows = run("which_invariance.py", "--seeds", "1")
     means = {
         row["method"]: np.nanmean(np.array(row["mrr"], dtype=float))
         for row in rows
@@ -127,9 +149,9 @@ def test_which_invariance(tmp_path):
     assert means["product"] > 2 * means["absolute"]
 
 
-def test_transformations(tmp_path):
+def test_transformations(run):
     """What a metric declares not to see leaves its head as it is."""
-    rows = run(tmp_path, "transformations.py", "--seeds", "1")
+    rows = run("transformations.py", "--seeds", "1")
     ends = {(r["transformation"], r["method"]): r["scores"] for r in rows[1:]}
     assert len(ends) == 8 * 7
     for kind in ("scaling", "permutation"):
@@ -139,28 +161,27 @@ def test_transformations(tmp_path):
     assert ends["rotation", "absolute"][1] < 0.5 < ends["rotation", "euclidean"][1]
 
 
-def test_metric_subsets(tmp_path):
+def test_metric_subsets(run):
     """All sets are there, and a set of one is the same for vote and head."""
-    rows = run(tmp_path, "metric_subsets.py", "--seeds", "1")[1:]
+    rows = run("metric_subsets.py", "--seeds", "1")[1:]
     assert len({row["metrics"] for row in rows}) == 15 + 4 + 4
     single = [row["scores"] for row in rows if row["metrics"] == "cosine"]
     assert len(single) == 2
     np.testing.assert_allclose(*single)
 
 
-def test_subspace_selection(tmp_path):
+def test_subspace_selection(run):
     """Every part is trained, on the digits from 30 labels."""
-    pytest.importorskip("skorch")
-    rows = run(tmp_path, "subspace_selection.py", "--seeds", "1")
+    rows = run("subspace_selection.py", "--seeds", "1")
     found = {row["method"]: row["accuracy"] for row in rows}
     assert set(found) == {"own", "stitched", "few labels", "aggregation", "head", "all"}
     assert found["own"] > found["stitched"] > 0.5
 
 
 @pytest.mark.parametrize("part", ["number", "strategy", "elsewhere"])
-def test_anchor_sets(tmp_path, part):
+def test_anchor_sets(run, part):
     """More anchors stitch better; no way to choose them is left out."""
-    rows = run(tmp_path, "anchor_sets.py", part, "--seeds", "1")
+    rows = run("anchor_sets.py", part, "--seeds", "1")
     if part == "number":
         few, many = (stitched_means(rows, n_anchors=n) for n in (20, 60))
         assert "few labels" in many
@@ -177,7 +198,7 @@ def test_anchor_sets(tmp_path, part):
 
 
 def test_without_the_data(tmp_path):
-    """What needs the data folder says so."""
+    """What needs the data folder says so on the command line."""
     command = [sys.executable, PAPER / "classification.py", "trec", "--out", tmp_path]
     environment = {k: v for k, v in os.environ.items() if k != "SKINVARIANT_DATA"}
     done = subprocess.run(
@@ -187,12 +208,10 @@ def test_without_the_data(tmp_path):
     assert "SKINVARIANT_DATA must name the folder" in done.stderr
 
 
-def test_the_pages_are_those_of_the_records(tmp_path):
+def test_the_pages_are_those_of_the_records(tmp_path, call):
     """Each data set with a record has a page, with the means of its record."""
     pytest.importorskip("matplotlib")
-    command = [sys.executable, PAPER / "report.py", "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    call("report.py", "--out", tmp_path)
     results = PAPER.parents[1] / "docs" / "results"
     datas = {path.stem.partition("_")[2] for path in results.glob("class*.json")}
     others = {"aims", "anchors", "methods", "transformations"}

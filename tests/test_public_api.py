@@ -162,7 +162,7 @@ def test_docstrings_are_numpydoc(name):
     assert not errors
 
 
-@pytest.mark.parametrize("name", public_estimators())
+@pytest.mark.parametrize("name", list(public_estimators()))
 def test_constructors_are_those_of_the_design(name):
     """The number of anchors is positional, everything else by keyword."""
     module, _, name = name.rpartition(".")

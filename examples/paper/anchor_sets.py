@@ -130,11 +130,11 @@ def one_strategy(spaces, y, y_test, strategy, n_anchors, seed):
     return [{**row, "method": method, "scores": scores} for method, scores in tables]
 
 
-def one_place(here, there, same, seed):
+def one_place(here, there, same, n_anchors, seed):
     """Rows of heads of one data set, with the anchors of this or of another."""
     spaces, y, y_test = here
     others = spaces if same else there[0]
-    anchors = ledger.draw(len(y if same else there[1]), 300, seed)
+    anchors = ledger.draw(len(y if same else there[1]), n_anchors, seed)
 
     def seen(a, b):
         return others[b][0][anchors]
@@ -148,6 +148,7 @@ def jobs_of(args):
     """Yield data, and the jobs on it."""
     if args.part == "elsewhere":
         names = ["digits", "digits"] if args.quick else ["cifar10", "cifar10_jpeg"]
+        n_anchors = 60 if args.quick else 300
         both = [ledger.fewer(N_ROWS, *ledger.spaces(name)) for name in names]
         shared = set(both[0][0]) & set(both[1][0])
         for spaces, _, _ in both:
@@ -158,7 +159,7 @@ def jobs_of(args):
                 name,
                 here,
                 [
-                    delayed(one_place)(here, there, same, seed)
+                    delayed(one_place)(here, there, same, n_anchors, seed)
                     for same in (True, False)
                     for seed in range(args.seeds)
                 ],

@@ -48,7 +48,7 @@ AGGREGATIONS = ("concat", "sum", "mean")
 LEARNED = ("weighted", "mlp_sum", "attention")
 TRANSLATORS = ("orthogonal", "linear", "ridge", "affine", "kernel")
 ABSOLUTE, RELATIVE = (0.001, 0.01, 0.1, 1.0), (0.01, 0.3)
-MANY, N_ROWS = {"trec": 1280, "cifar10": 1280}, 5500
+MANY, N_ROWS, EPOCHS = {"trec": 1280, "cifar10": 1280}, 5500, 15
 
 
 def logistic(C):
@@ -129,11 +129,11 @@ def product_models(anchors, C):
     }
 
 
-def learned_models(anchors, seed):
+def learned_models(anchors, seed, n_epochs):
     """Models that learn how to join the metrics, by name."""
     from skinvariant.heads import InvariantClassifier
 
-    how = {"anchors": anchors, "max_epochs": 15, "random_state": seed}
+    how = {"anchors": anchors, "max_epochs": n_epochs, "random_state": seed}
     return {name: InvariantClassifier(aggregation=name, **how) for name in LEARNED}
 
 
@@ -146,15 +146,15 @@ def metric_models(anchors, C):
     }
 
 
-def relative(spaces, y, y_test, anchors, seed, whole):
-    """Yield method, C, accuracies: of each metric; the whole: of aggregations, too."""
+def relative(spaces, y, y_test, anchors, seed, n_epochs):
+    """Yield method, C, accuracies: of metrics; with epochs: of aggregations, too."""
     models = {}
     for C in RELATIVE:
         ready = metric_models(anchors, C)
-        ready |= product_models(anchors, C) if whole else {}
+        ready |= product_models(anchors, C) if n_epochs else {}
         models |= {(name, C): model for name, model in ready.items()}
-    if whole:
-        learned = learned_models(anchors, seed)
+    if n_epochs:
+        learned = learned_models(anchors, seed, n_epochs)
         models |= {(m, None): model for m, model in learned.items()}
     score = partial(stitched, spaces, y_test, anchors)
     for (method, C), model in models.items():
@@ -162,13 +162,13 @@ def relative(spaces, y, y_test, anchors, seed, whole):
         yield method, C, matrix(spaces, partial(score, heads))
 
 
-def one_draw(heads, spaces, y, y_test, n_anchors, seed, whole):
+def one_draw(heads, spaces, y, y_test, n_anchors, seed, n_epochs):
     """Rows of one draw of anchors."""
     warnings.simplefilter("ignore")  # of convergence, in a worker: none matters here
     anchors = ledger.draw(len(y), n_anchors, seed)
     found = [
         *rivals(heads, spaces, y, y_test, anchors),
-        *relative(spaces, y, y_test, anchors, seed, whole),
+        *relative(spaces, y, y_test, anchors, seed, n_epochs),
     ]
     row = {"n_anchors": n_anchors, "seed": seed}
     return [{**row, "method": m, "C": C, "scores": scores} for m, C, scores in found]
@@ -182,9 +182,10 @@ def experiment(args):
     for C in ABSOLUTE:
         score = partial(swapped, heads, spaces, y_test, C)
         yield {"method": "absolute", "C": C, "scores": matrix(spaces, score)}
-    draws = [(60 if args.quick else 300, seed, True) for seed in range(args.seeds)]
+    n_anchors, n_epochs = (60, 5) if args.quick else (300, EPOCHS)
+    draws = [(n_anchors, seed, n_epochs) for seed in range(args.seeds)]
     if args.data in MANY:  # first: what takes longest
-        many = [(MANY[args.data], seed, False) for seed in range(min(args.seeds, 3))]
+        many = [(MANY[args.data], seed, 0) for seed in range(min(args.seeds, 3))]
         draws = many + draws
     jobs = (delayed(one_draw)(heads, spaces, y, y_test, *drawn) for drawn in draws)
     jobs = Parallel(ledger.n_jobs(args), return_as="generator")(jobs)

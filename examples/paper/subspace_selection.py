@@ -33,10 +33,10 @@ def fine_tuned(head, X, y, part):
     return head.set_params(**quiet).fine_tune(X, y, part=part)
 
 
-def one_draw(spaces, y, y_test, n_labels, seed):
+def one_draw(spaces, y, y_test, n_anchors, n_labels, seed):
     """Rows of one draw of anchors: mean accuracy over all pairs, and over heads."""
     warnings.simplefilter("ignore")  # a worker has no filters
-    anchors = ledger.draw(len(y), 300, seed)
+    anchors = ledger.draw(len(y), n_anchors, seed)
     scores = {}
 
     def note(method, n, model, name):
@@ -66,13 +66,13 @@ def one_draw(spaces, y, y_test, n_labels, seed):
 
 def experiment(args):
     """Yield mean accuracies by data, what is trained, number of labels, and seed."""
-    n_labels = (30,) if args.quick else N_LABELS
+    sizes = (60, (30,)) if args.quick else (300, N_LABELS)
     drawn = {
         data: ledger.fewer(N_ROWS, *ledger.spaces(data))
         for data in (["digits"] if args.quick else DATA)
     }
     cases = [(data, seed) for data in drawn for seed in range(args.seeds)]
-    jobs = (delayed(one_draw)(*drawn[data], n_labels, seed) for data, seed in cases)
+    jobs = (delayed(one_draw)(*drawn[data], *sizes, seed) for data, seed in cases)
     results = Parallel(ledger.n_jobs(args), return_as="generator")(jobs)
     for (data, _), rows in zip(cases, results, strict=True):
         yield from ({"data": data, **row} for row in rows)

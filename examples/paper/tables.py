@@ -1,5 +1,6 @@
 """The tables of the pages "Results", made of the records by ``report.py``."""
 
+import functools
 import json
 import textwrap
 from collections import defaultdict
@@ -102,6 +103,7 @@ def summary(scores, kept=None, worst=np.min):
     return own.mean(), matrix[off].mean(), worst(matrix[off]), index
 
 
+@functools.cache
 def best_rows(records, data, n_anchors=300, without=None, record="classification"):
     """Rows of each method at its best strength, each with its summary."""
     rows = records.rows(f"{record}_{data}")
