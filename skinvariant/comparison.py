@@ -21,6 +21,7 @@ from skinvariant._validation import (
     check_number,
     svd,
 )
+from skinvariant.metrics import sqeuclidean
 from skinvariant.relative import l2_normalize, layer_normalize
 
 __all__ = [
@@ -395,11 +396,22 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
                 f"rows of {name} equal"
             )
         params["gamma"] = 1 / (2 * (bandwidth * median) ** 2)
+    if isinstance(kernel, str) and kernel == "cosine":
+        rounding, first = _ROUNDINGS * np.finfo(X.dtype).eps, rows_of([0])
+        blocks = (rows_of(batch) for batch in _batches(len(X), 2 * X.shape[1]))
+        if all(np.abs(rows - first).max() <= rounding for rows in blocks):
+            raise ValueError(
+                f"the rows of {name} must differ in direction by more than rounding, "
+                "since otherwise all are equally alike; got parallel rows"
+            )
 
     def compute(rows, columns):
-        values = pairwise_kernels(
-            rows_of(rows), rows_of(columns), metric=kernel, **params
-        )
+        rows, columns = rows_of(rows), rows_of(columns)
+        if isinstance(kernel, str) and kernel == "cosine":
+            # minus 1, which changes no estimate: near 1 no small differences are left
+            defined = rows.any(axis=1)[:, None] & columns.any(axis=1)
+            return np.where(defined, -0.5 * sqeuclidean(rows, columns), -1.0)
+        values = pairwise_kernels(rows, columns, metric=kernel, **params)
         if not np.isfinite(values).all():
             raise ValueError(
                 f"the kernel {kernel!r} must be finite; got inf or NaN for {name}"
