@@ -1186,6 +1186,9 @@ def space_agreement(relative_a, relative_b):
     >>> round(space_agreement(cosine(anchors, anchors), cosine(bent, bent)), 2)
     0.85
     """
+    relative_a, relative_b = check_corresponding(
+        relative_a, relative_b, equal_width=True
+    )
     n_anchors, n_columns = relative_a.shape
     kept = np.ones((n_anchors, n_columns), dtype=bool)
     if n_anchors == n_columns:

@@ -241,9 +241,9 @@ class RelativeProjector(RelativeTransformer):
         self._check_library(X)
         values = X
         if self.post_ is not None:
-            source, width = f"the inverse of post={self.post_!r}", self.anchors_.shape[0]
+            source = f"the inverse of {self.post_!r}"
             values = self.post_.inverse_transform(copied(X))
-            values = check_returned(values, X, source, width)
+            values = check_returned(values, X, source, self.anchors_.shape[0])
         anchors = self._apply_pre(self.anchors_)
         anchors = anchors.toarray() if issparse(anchors) else anchors
         metric, _ = self._metrics[0]
@@ -252,9 +252,12 @@ class RelativeProjector(RelativeTransformer):
         rows = as_dtype(check_returned(rows, X, source, anchors.shape[1]), X.dtype)
         if self.pre_ is None:
             return rows
-        rows = self.pre_.inverse_transform(rows)
-        source, width = f"the inverse of pre={self.pre_!r}", self.anchors_.shape[1]
-        return as_dtype(check_returned(rows, X, source, width), X.dtype)
+        rows, source = (
+            self.pre_.inverse_transform(rows),
+            f"the inverse of {self.pre_!r}",
+        )
+        rows = check_returned(rows, X, source, self.anchors_.shape[1])
+        return as_dtype(rows, X.dtype)
 
     def _metrics_and_params(self):
         return [(find_metric(self.metric), check_metric_params(self.metric_params))]
