@@ -192,6 +192,7 @@ row for each row that it gets; got list of dtype int64 and shape (2,)
             shape = tuple(values.shape)
             kind += f" of dtype {values.dtype} and shape {shape}"
             real = xp.isdtype(values.dtype, ("bool", "integral", "real floating"))
+    source = " ".join(source.split())  # estimators are written over several lines
     wanted = f"({X.shape[0]}, {'n_features_out' if width is None else width})"
     message = (
         f"{source} must return an array of shape {wanted} of real numbers, one row for "

@@ -189,7 +189,8 @@ def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
     >>> sorted(kmeans_anchors(X, n_anchors=2, random_state=0).tolist())
     [1, 4]
     """
-    check_number("n_anchors", n_anchors, Integral, 1, X.shape[0])
+    # as Python's int, since ten times a narrow one of NumPy overflows
+    n_anchors = int(check_number("n_anchors", n_anchors, Integral, 1, X.shape[0]))
     X = _around_origin(X)
     random_state = check_random_state(random_state)
     with config_context(array_api_dispatch=False):  # X is a NumPy array by now
@@ -318,7 +319,7 @@ def choose_anchors(anchors, X, y=None, n_anchors=300, random_state=None):
     [4, 2]
     """
     n_samples = X.shape[0]
-    check_number("n_anchors", n_anchors, Integral, 1)
+    n_anchors = int(check_number("n_anchors", n_anchors, Integral, 1))
     strategy = anchors
     if isinstance(anchors, str) or (np.ndim(anchors) == 0 and not callable(anchors)):
         strategy = check_choice(

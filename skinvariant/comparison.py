@@ -219,7 +219,17 @@ n_features_b)
     if hasattr(measure, "by_order"):
         values = measure.by_order(X_a, X_b, orders, **params)
     else:
-        values = [measure(X_a, X_b[order], **params) for order in orders]
+        most = np.finfo(np.float64).max
+        values = [
+            check_number(
+                "the value of measure",
+                measure(X_a, X_b[order], **params),
+                Real,
+                -most,
+                most,
+            )
+            for order in orders
+        ]
     found, null = values[0], np.sort(values[1:])
     n_beyond = (n_permutations + 1) // _ONE_IN
     distance = measure is procrustes_distance

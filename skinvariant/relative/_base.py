@@ -37,6 +37,7 @@ from skinvariant._validation import (
 )
 from skinvariant.anchors import choose_anchors
 from skinvariant.metrics._registry import (
+    METRICS,
     compare_together,
     prepare_together,
     refuse_sparse,
@@ -52,6 +53,8 @@ from skinvariant.relative._steps import (
 
 # temporary memory of a worker; arrays of other libraries may be on a GPU
 _BLOCK_MIB = 24
+# values of a row that differ by no more than this part of the largest are the same
+_ALIKE = 0.05
 
 
 def copied(X):
@@ -370,7 +373,19 @@ class RelativeTransformer(
                 spaces.append(values)
             self._n_features_out = self._combine(spaces).shape[1]
             # As many rows as anchors may be transposed unnoticed; one row cannot be.
-            self._project(take_rows(self.anchors_, np.zeros(1, dtype=np.intp)))
+            first = take_rows(self.anchors_, np.zeros(1, dtype=np.intp))
+            alone = self._compare(self._apply_pre(first))
+            self._combine(self._apply_posts(alone))
+        both = zip(self._metrics, compared, alone, strict=True)
+        for (metric, _), values, own in both:
+            xp, row = namespace(values), values[:1, :]
+            differ = xp.max(xp.abs(own - row)) > _ALIKE * xp.max(xp.abs(row))
+            if metric != METRICS.get(metric.name) and bool(differ):
+                raise ValueError(
+                    f"metric {metric.name!r} must compare each row on its own, "
+                    "whatever rows it gets with it; got other values of the first "
+                    "anchor alone than among all anchors"
+                )
         return compared
 
     @one_blas_thread
