@@ -189,19 +189,17 @@ row for each row that it gets; got list of dtype int64 and shape (2,)
     # a list, None and the like belong to no library
     with suppress(ImportError, TypeError):
         if namespace(values) is xp:
-            shape = tuple(values.shape)
-            kind += f" of dtype {values.dtype} and shape {shape}"
             real = xp.isdtype(values.dtype, ("bool", "integral", "real floating"))
-    source = " ".join(source.split())  # estimators are written over several lines
-    wanted = f"({X.shape[0]}, {'n_features_out' if width is None else width})"
-    message = (
-        f"{source} must return an array of shape {wanted} of real numbers, one row for "
-        f"each row that it gets; got {kind}"
-    )
-    if not real:
-        raise TypeError(message)
-    if len(shape) != 2 or shape[0] != X.shape[0] or width not in (None, shape[1]):
-        raise ValueError(message)
+            shape = tuple(values.shape)
+    fits = real and len(shape) == 2 and shape[0] == X.shape[0]
+    if not fits or width not in (None, shape[1]):
+        if shape is not None:
+            kind += f" of dtype {values.dtype} and shape {shape}"
+        width = "n_features_out" if width is None else width
+        raise (ValueError if real else TypeError)(
+            f"{source} must return an array of shape ({X.shape[0]}, {width}) of real "
+            f"numbers, one row for each row that it gets; got {kind}"
+        )
     if issparse(values):
         values = canonical(values) if sparse else values.toarray()
     values = as_float(values)

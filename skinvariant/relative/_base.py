@@ -414,9 +414,7 @@ class RelativeTransformer(
         """Transform rows by a step, and check what it returns."""
         if step is None:
             return X
-        return check_returned(
-            step.transform(X), X, f"{name}={step!r}", width, **options
-        )
+        return check_returned(step.transform(X), X, name, width, **options)
 
     def _compare(self, mapped):
         n_anchors = self.anchors_.shape[0]

@@ -241,23 +241,19 @@ class RelativeProjector(RelativeTransformer):
         self._check_library(X)
         values = X
         if self.post_ is not None:
-            source = f"the inverse of {self.post_!r}"
+            width = self.anchors_.shape[0]
             values = self.post_.inverse_transform(copied(X))
-            values = check_returned(values, X, source, self.anchors_.shape[0])
+            values = check_returned(values, X, "the inverse of post", width)
         anchors = self._apply_pre(self.anchors_)
         anchors = anchors.toarray() if issparse(anchors) else anchors
         metric, _ = self._metrics[0]
         rows = metric.inverse(values, anchors, float(alpha))
-        source = f"the inverse of metric {metric.name!r}"
-        rows = as_dtype(check_returned(rows, X, source, anchors.shape[1]), X.dtype)
+        source, width = f"the inverse of metric {metric.name!r}", anchors.shape[1]
+        rows = as_dtype(check_returned(rows, X, source, width), X.dtype)
         if self.pre_ is None:
             return rows
-        rows, source = (
-            self.pre_.inverse_transform(rows),
-            f"the inverse of {self.pre_!r}",
-        )
-        rows = check_returned(rows, X, source, self.anchors_.shape[1])
-        return as_dtype(rows, X.dtype)
+        rows, width = self.pre_.inverse_transform(rows), self.anchors_.shape[1]
+        return as_dtype(check_returned(rows, X, "the inverse of pre", width), X.dtype)
 
     def _metrics_and_params(self):
         return [(find_metric(self.metric), check_metric_params(self.metric_params))]
