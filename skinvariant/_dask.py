@@ -131,7 +131,7 @@ def fetch_anchors(estimator, X, y, *, choose, check):
     if not isinstance(anchors, str) or anchors not in ("farthest", "kmeans"):
         indices = choose(anchors, X, y, n_anchors, seed)
         return check(fetch_rows(X, indices)), indices
-    check_number("n_anchors", n_anchors, Integral, 1)
+    n_anchors = int(check_number("n_anchors", n_anchors, Integral, 1))
     size = max(SUBSAMPLE, SUBSAMPLE_PER_ANCHOR * n_anchors)
     sample = np.arange(n_samples)
     if size < n_samples:

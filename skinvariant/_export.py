@@ -310,7 +310,7 @@ def _relative_layer(aggregator, anchors, metric, params, post):
     """Return the relative space of one metric, with the `pre` of its aggregator."""
     return nn.RelativeLayer(
         anchors,
-        _named("metrics", metric, METRICS.get(metric.name) is metric).name,
+        _named("metrics", metric, METRICS.get(metric.name) == metric).name,
         metric_params=params,
         pre=_named("pre", aggregator.pre),
         post=post,

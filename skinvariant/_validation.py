@@ -1,5 +1,6 @@
 """Checks and small array helpers that the modules of this package share."""
 
+from contextlib import suppress
 from numbers import Integral
 
 import numpy as np
@@ -102,15 +103,17 @@ def as_float(X):
     return astype(X, xp.float64)
 
 
-def as_dtype(values, dtype):
+def as_dtype(values, dtype, *, source="a relative value"):
     """Return values in a dtype, if all are finite in it.
 
     Parameters
     ----------
-    values : ndarray or array API array
-        Relative values.
+    values : ndarray, sparse matrix or array API array
+        Relative values, or others.
     dtype : dtype
         float32 or float64.
+    source : str, default="a relative value"
+        What the values are, for the error message.
 
     Returns
     -------
@@ -125,18 +128,88 @@ def as_dtype(values, dtype):
     xp = namespace(values)
     with np.errstate(over="ignore"):
         values = astype(values, dtype)
-    finite = xp.isfinite(values)
+    numbers = values.data if issparse(values) else values
+    finite = xp.isfinite(numbers)
     if not bool(xp.all(finite)):
         raise ValueError(
-            f"a relative value is not finite in {dtype}: rescale the space, if its "
+            f"{source} is not finite in {dtype}: rescale the space, if its "
             "values are too large or too small for this metric and dtype, or check a "
-            f"metric, pre or post of your own; got {float(values[~finite][0])}"
+            f"metric, pre or post of your own; got {float(numbers[~finite][0])}"
         )
     return values
 
 
+def check_returned(values, X, source, width=None, *, sparse=False):
+    """Return what a metric, transformer or callable makes of rows, as an array.
+
+    Users may pass functions of their own, so that anything may come back.
+
+    Parameters
+    ----------
+    values : object
+        The result: an array, or what NumPy makes an array of, as lists and data frames.
+    X : ndarray, sparse matrix or array API array
+        The rows that it was computed from, and so the number of rows and the library.
+    source : str
+        What returned it, for the error message.
+    width : int, default=None
+        The number of columns; None: any.
+    sparse : bool, default=False
+        Whether a sparse result stays sparse, in canonical CSR form.
+
+    Returns
+    -------
+    array of shape (n_samples, width), float32 or float64
+        The values, of the library of `X`.
+
+    Raises
+    ------
+    TypeError
+        If the result is no array of real numbers of the library of `X`.
+    ValueError
+        If its shape is another, or a value is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvariant._validation import check_returned
+    >>> check_returned([[1, 2]], np.zeros((1, 5)), "metric 'own'").dtype
+    dtype('float64')
+    >>> check_returned([1, 2], np.zeros((2, 5)), "metric 'own'", 3)
+    Traceback (most recent call last):
+        ...
+    ValueError: metric 'own' must return an array of shape (2, 3) of real numbers, one \
+row for each row that it gets; got list of dtype int64 and shape (2,)
+    """
+    xp, kind = namespace(X), type(values).__name__
+    real, shape = False, None
+    if xp is np and not issparse(values):
+        with suppress(ValueError):  # rows of unequal length
+            values = np.asarray(values)
+    # a list, None and the like belong to no library
+    with suppress(ImportError, TypeError):
+        if namespace(values) is xp:
+            real = xp.isdtype(values.dtype, ("bool", "integral", "real floating"))
+            shape = tuple(values.shape)
+    fits = real and len(shape) == 2 and shape[0] == X.shape[0]
+    if not fits or width not in (None, shape[1]):
+        if shape is not None:
+            kind += f" of dtype {values.dtype} and shape {shape}"
+        width = "n_features_out" if width is None else width
+        raise (ValueError if real else TypeError)(
+            f"{source} must return an array of shape ({X.shape[0]}, {width}) of real "
+            f"numbers, one row for each row that it gets; got {kind}"
+        )
+    if issparse(values):
+        values = canonical(values) if sparse else values.toarray()
+    values = as_float(values)
+    return as_dtype(values, values.dtype, source=f"a value that {source} returns")
+
+
 def canonical(X):
     """Return a CSR copy without duplicate or unsorted entries; a dense array itself.
+
+    Its indices have 32 bits where these are enough, as scikit-learn wants them.
 
     Parameters
     ----------
@@ -150,7 +223,12 @@ def canonical(X):
     """
     if not issparse(X):
         return X
-    X = csr_array(X, copy=True)
+    X = X.tocsr()
+    narrow = max(X.nnz, X.shape[1]) <= np.iinfo(np.int32).max
+    parts = [
+        part.astype(np.int32 if narrow else np.int64) for part in (X.indices, X.indptr)
+    ]
+    X = csr_array((X.data.copy(), *parts), shape=X.shape)
     X.sum_duplicates()
     return X
 

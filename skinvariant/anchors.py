@@ -23,6 +23,7 @@ from skinvariant._dask import fetch_rows, is_dask_array
 from skinvariant._models import projecting_steps
 from skinvariant._validation import (
     as_float,
+    canonical,
     check_choice,
     check_indices,
     check_number,
@@ -75,6 +76,7 @@ def random_anchors(X, y=None, n_anchors=300, random_state=None):
     >>> random_anchors(np.zeros((100, 2)), n_anchors=5, random_state=0).tolist()
     [26, 86, 2, 55, 75]
     """
+    check_number("n_anchors", n_anchors, Integral, 1, X.shape[0])
     return check_random_state(random_state).permutation(X.shape[0])[:n_anchors]
 
 
@@ -102,8 +104,8 @@ def stratified_anchors(X, y, n_anchors=300, random_state=None):
 
     Raises
     ------
-    ValueError
-        If `y` is None, or is not of classes.
+    ValueError, TypeError
+        If `y` is None or is not of classes, or `n_anchors` is not in 1 .. `n_samples`.
 
     Examples
     --------
@@ -114,6 +116,7 @@ def stratified_anchors(X, y, n_anchors=300, random_state=None):
     >>> int((y[chosen] == "rare").sum())
     2
     """
+    check_number("n_anchors", n_anchors, Integral, 1, X.shape[0])
     if y is None:
         raise ValueError(
             "anchors='stratified' requires y to be passed, but the target y is None"
@@ -136,12 +139,17 @@ def stratified_anchors(X, y, n_anchors=300, random_state=None):
 
 
 def _around_origin(X):
-    """Shift and scale a space, so that Euclidean distances keep their digits."""
-    X = as_float(to_numpy(X))
-    if not issparse(X):
-        X = X - X.mean(axis=0)
-    peak = abs(X).max()
-    return X / peak if peak > 0 else X
+    """Return a copy of a space around the origin, in which distances keep their digits.
+
+    The largest entry is about 1, before the mean is taken, too: sums of the largest
+    numbers overflow.
+    """
+    X = canonical(as_float(to_numpy(X)))  # SciPy sums duplicates in place
+    X = X / (abs(X).max() or 1)
+    if issparse(X):
+        return X
+    X = X - X.mean(axis=0)
+    return X / (abs(X).max() or 1)
 
 
 def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
@@ -181,6 +189,8 @@ def kmeans_anchors(X, y=None, n_anchors=300, random_state=None):
     >>> sorted(kmeans_anchors(X, n_anchors=2, random_state=0).tolist())
     [1, 4]
     """
+    # as Python's int, since ten times a narrow one of NumPy overflows
+    n_anchors = int(check_number("n_anchors", n_anchors, Integral, 1, X.shape[0]))
     X = _around_origin(X)
     random_state = check_random_state(random_state)
     with config_context(array_api_dispatch=False):  # X is a NumPy array by now
@@ -241,6 +251,7 @@ def farthest_anchors(X, y=None, n_anchors=300, random_state=None):
     >>> sorted(farthest_anchors(X, n_anchors=3, random_state=0).tolist())
     [0, 2, 4]
     """
+    check_number("n_anchors", n_anchors, Integral, 1, X.shape[0])
     X = _around_origin(X)
     chosen = [check_random_state(random_state).randint(X.shape[0])]
     distance = np.full(X.shape[0], np.inf)
@@ -308,7 +319,7 @@ def choose_anchors(anchors, X, y=None, n_anchors=300, random_state=None):
     [4, 2]
     """
     n_samples = X.shape[0]
-    check_number("n_anchors", n_anchors, Integral, 1)
+    n_anchors = int(check_number("n_anchors", n_anchors, Integral, 1))
     strategy = anchors
     if isinstance(anchors, str) or (np.ndim(anchors) == 0 and not callable(anchors)):
         strategy = check_choice(

@@ -22,6 +22,7 @@ from skinvariant._validation import (
     check_number,
     svd,
 )
+from skinvariant.metrics import sqeuclidean
 from skinvariant.relative import l2_normalize, layer_normalize
 
 __all__ = [
@@ -223,7 +224,17 @@ n_features_b)
     if hasattr(measure, "by_order"):
         values = measure.by_order(X_a, X_b, orders, **params)
     else:
-        values = [measure(X_a, X_b[order], **params) for order in orders]
+        most = np.finfo(np.float64).max
+        values = [
+            check_number(
+                "the value of measure",
+                measure(X_a, X_b[order], **params),
+                Real,
+                -most,
+                most,
+            )
+            for order in orders
+        ]
     found, null = values[0], np.sort(values[1:])
     n_beyond = (n_permutations + 1) // _ONE_IN
     distance = measure is procrustes_distance
@@ -400,11 +411,22 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
                 f"rows of {name} equal"
             )
         params["gamma"] = 1 / (2 * (bandwidth * median) ** 2)
+    if isinstance(kernel, str) and kernel == "cosine":
+        rounding, first = _ROUNDINGS * np.finfo(X.dtype).eps, rows_of([0])
+        blocks = (rows_of(batch) for batch in _batches(len(X), 2 * X.shape[1]))
+        if all(np.abs(rows - first).max() <= rounding for rows in blocks):
+            raise ValueError(
+                f"the rows of {name} must differ in direction by more than rounding, "
+                "since otherwise all are equally alike; got parallel rows"
+            )
 
     def compute(rows, columns):
-        values = pairwise_kernels(
-            rows_of(rows), rows_of(columns), metric=kernel, **params
-        )
+        rows, columns = rows_of(rows), rows_of(columns)
+        if isinstance(kernel, str) and kernel == "cosine":
+            # minus 1, which changes no estimate: near 1 no small differences are left
+            defined = rows.any(axis=1)[:, None] & columns.any(axis=1)
+            return np.where(defined, -0.5 * sqeuclidean(rows, columns), -1.0)
+        values = pairwise_kernels(rows, columns, metric=kernel, **params)
         if not np.isfinite(values).all():
             raise ValueError(
                 f"the kernel {kernel!r} must be finite; got inf or NaN for {name}"
@@ -1179,6 +1201,9 @@ def space_agreement(relative_a, relative_b):
     >>> round(space_agreement(cosine(anchors, anchors), cosine(bent, bent)), 2)
     0.85
     """
+    relative_a, relative_b = check_corresponding(
+        relative_a, relative_b, equal_width=True
+    )
     n_anchors, n_columns = relative_a.shape
     kept = np.ones((n_anchors, n_columns), dtype=bool)
     if n_anchors == n_columns:

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import StandardScaler, normalize
@@ -210,6 +211,7 @@ def _whitened(X, fitted, n_components):
     return components.transform(scaler.transform(X))[:, real]
 
 
+@config_context(transform_output="default")
 def shared_directions(X_a, X_b, fitted, *, n_components=60, n_directions=20):
     """Return canonical variables of two spaces: the directions that both represent.
 
@@ -412,6 +414,7 @@ def _agree(choice, spaces, targets, anchors, rows):
 
 
 @one_blas_thread  # the number of BLAS threads changes no result
+@config_context(transform_output="default")
 def diagnose(
     X_a,
     X_b,

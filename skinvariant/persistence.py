@@ -25,18 +25,20 @@ _MANIFEST = "manifest.json"
 _FORMAT = 2
 _PACKAGES = ("numpy", "scikit-learn", "skinvariant", "skops")
 
-_PRE_AND_POST = (
+_METRIC = "skinvariant.metrics.Metric"  # a registered one is stored by its name
+_STEPS = (
+    _METRIC,
     "skinvariant.relative.Whitener",
     "skinvariant.relative.l2_normalize",
     "skinvariant.relative.layer_normalize",
 )
 _SPARSE = "scipy.sparse._csr.csr_array"  # anchors of sparse rows
-_PRODUCT = ("skinvariant.InvariantAggregator", _SPARSE, *_PRE_AND_POST)
+_PRODUCT = ("skinvariant.InvariantAggregator", _SPARSE, *_STEPS)
 _BUNCH = "sklearn.utils._bunch.Bunch"  # fitted members by name
 _VOTING = (
     _BUNCH,
     "skinvariant.InvariantAggregator",
-    *_PRE_AND_POST,
+    *_STEPS,
     "skinvariant.translation.SpaceTranslator",
 )
 _POOL = (

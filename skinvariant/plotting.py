@@ -9,6 +9,7 @@ from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length, column_or_1d
@@ -658,6 +659,7 @@ class SpaceDisplay:
         self.names = names
 
     @classmethod
+    @config_context(transform_output="default")
     def from_spaces(cls, X_a, X_b, y=None, *, projector=None, names=("A", "B")):
         """Compute the rows in the plane, by principal component analysis.
 

@@ -544,3 +544,44 @@ def test_models_without_chosen_anchors():
     head = LogisticRegression(max_iter=1000).fit(X, y)
     with pytest.raises(TypeError, match=r"with anchor_indices_; got LogisticReg"):
         select_anchors(head, X)
+
+
+# --- more anchors than rows, or than rows that differ -------------------------------
+
+
+@pytest.mark.parametrize(
+    "n_anchors", [0, -1, N_SAMPLES + 1, 10**6, True, 2.0, "3", None]
+)
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_strategy_checks_the_number_of_anchors(name, n_anchors):
+    """Called on its own as well, where none may repeat an index or return fewer."""
+    X, y = labelled_space()
+    error = ValueError if type(n_anchors) is int else TypeError
+    with pytest.raises(error, match=r"n_anchors must be an integer in \[1, 60\]; got"):
+        STRATEGIES[name](X, y, n_anchors, 0)
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("container", [np.asarray, csr_array])
+@pytest.mark.parametrize("n_distinct", [1, 2, 3])
+@pytest.mark.parametrize("n_anchors", [1, 3, np.int64(5), np.uint8(N_SAMPLES)])
+@pytest.mark.parametrize("name", DRAWN)
+def test_rows_that_repeat(name, n_anchors, n_distinct, container):
+    """Indices are distinct, although rows are not; distinct rows come first."""
+    X, y = labelled_space()
+    X = np.repeat(X[:n_distinct], -(-N_SAMPLES // n_distinct), axis=0)[:N_SAMPLES]
+    chosen = STRATEGIES[name](container(X), y, n_anchors, 0)
+    assert_distinct(chosen, int(n_anchors))
+    if name in ("farthest", "kmeans"):
+        n_found = len(np.unique(X[chosen], axis=0))
+        assert n_found == min(n_distinct, n_anchors)
+
+
+@pytest.mark.parametrize("scale", [2.0**-1000, 2.0**-500, 2.0**500, 2.0**1023])
+@pytest.mark.parametrize("name", ["farthest", "kmeans"])
+def test_choice_at_any_scale(name, scale):
+    """Sums and squares of the rows may leave the range of float64."""
+    X, y = labelled_space()
+    X = X / np.abs(X).max()
+    chosen = STRATEGIES[name](X * scale, y, 20, 0)
+    assert_array_equal(chosen, STRATEGIES[name](X, y, 20, 0))

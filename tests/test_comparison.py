@@ -1078,3 +1078,55 @@ def test_what_mismatched_rows_refuses():
     """Fewer than 20 rows."""
     with pytest.raises(ValueError, match="at least 20 rows; got 19"):
         mismatched_rows(np.eye(19), np.eye(19))
+
+
+@pytest.mark.parametrize("debiased", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cosine_cka_of_parallel_rows(dtype, debiased):
+    """Rows parallel within rounding are equally alike: an error, and not noise."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0.1, 10, (60, 1)) * rng.standard_normal(8)
+    with pytest.raises(ValueError, match="X_a must differ in direction"):
+        cka(
+            X.astype(dtype),
+            rng.standard_normal((60, 5)),
+            kernel="cosine",
+            debiased=debiased,
+        )
+
+
+@pytest.mark.parametrize("gap", [1.0, 1e-4, 1e-8, 1e-10])
+def test_cosine_cka_of_nearly_parallel_rows(gap):
+    """Directions that differ by little have little to cancel."""
+    rng = np.random.default_rng(0)
+    X, Y = 1 + gap * rng.standard_normal((40, 8)), rng.standard_normal((40, 5))
+    kernels = []
+    for rows in (X, Y):
+        unit = rows.astype(np.longdouble)
+        unit = unit / np.sqrt((unit**2).sum(axis=1, keepdims=True))
+        # minus 1: the distances of unit rows
+        kernel = -((unit[:, None] - unit) ** 2).sum(axis=2) / 2
+        kernel = kernel - kernel.mean(axis=0)
+        kernels.append(kernel - kernel.mean(axis=1)[:, None])
+    a, b = kernels
+    expected = (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
+    rounding = 1e-13 + 4 * np.finfo(float).eps / gap
+    assert abs(cka(X, Y, kernel="cosine") - float(expected)) < rounding
+
+
+def test_cosine_cka_with_zero_rows():
+    """A zero row has a cosine of 0 with every row, itself included."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((40, 8)), rng.standard_normal((40, 5))
+    X[::9] = 0
+    unit = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-9)
+    expected = cka(unit, Y / np.linalg.norm(Y, axis=1, keepdims=True))
+    assert cka(X, Y, kernel="cosine") == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, None, 1j, True, "0.5", [0.5]])
+def test_a_measure_of_ones_own_must_return_a_number(value):
+    """A value that is none would make a similarity of 0, or of NaN."""
+    X = np.random.default_rng(0).standard_normal((20, 3))
+    with pytest.raises((TypeError, ValueError), match="the value of measure must be"):
+        calibrated(lambda X_a, X_b: value, X, X, n_permutations=19)

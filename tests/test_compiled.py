@@ -1,6 +1,7 @@
 """The compiled kernels: right to the digit beside SciPy, and replaceable by it."""
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,71 @@ def test_without_a_cache_folder(tmp_path):
     assert first == second == "[7. 5.] [4. 3.]"
     assert len(warned) == 1
     assert "NUMBA_CACHE_DIR" in warned[0]
+
+
+def fill(X, packed, manhattan, chebyshev, sums, maxima):
+    """Compile in no time."""
+    manhattan[:] = 7
+
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "garbage": lambda data: np.random.default_rng(0).bytes(len(data)),
+    "another object": lambda data: pickle.dumps(data),
+}
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """Store a small kernel in a folder of its own; return its files by suffix."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(_compiled, "_compare", fill)
+    _compiled._warn_of_files.cache_clear()
+    assert not _compiled.load.__wrapped__().stats.cache_hits
+    files = {suffix: [*tmp_path.rglob(f"*.{suffix}")] for suffix in ("nbi", "nbc")}
+    assert all(files.values())
+    return files
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_damaged_files_are_written_again(stored, suffix, damage):
+    """One process compiles, without a warning; the next ones load."""
+    for path in stored[suffix]:
+        path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    mended = _compiled.load.__wrapped__()
+    one = np.zeros((1, 1), dtype=np.float32)
+    values = _compiled._run(mended, one, _compiled.pack(one), 1, ("manhattan",))
+    assert values["manhattan"].tolist() == [[7]]
+    assert sum(_compiled.load.__wrapped__().stats.cache_hits.values()) == 1
+
+
+def test_damaged_files_that_cannot_be_replaced(stored, monkeypatch):
+    """The kernels are compiled without them, with one warning for all kinds."""
+
+    def refuse(self, *args):
+        raise PermissionError("read-only")
+
+    for path in stored["nbi"]:
+        path.write_bytes(b"")
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.flush", refuse)
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", refuse)
+    with pytest.warns(UserWarning, match=r"cannot be stored.*got Perm"):
+        _compiled.load.__wrapped__("float32")
+    _compiled.load.__wrapped__("float64")  # warnings are errors
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("names", [BOTH, BOTH[:1], BOTH[1:], BOTH[::-1]])
+def test_every_kind_is_loaded_before_it_is_used(names, dtype, monkeypatch):
+    """Nothing else reads numba's files, so that no damage is met later."""
+    X = np.ones((2, 3), dtype=dtype)
+    kernel = _compiled.load(X.dtype.name, names)
+    compiled = kernel.signatures
+    compared(X, X, names)
+    assert kernel.signatures == compiled
+    assert len(compiled) == 1
 
 
 def test_kernels_that_appear_or_vanish_after_fit(monkeypatch):

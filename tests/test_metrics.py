@@ -1,7 +1,9 @@
 """Every metric against formulas written down on their own; the registry's promises."""
 
+import copy
 import dataclasses
 import functools
+import pickle
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array, csr_matrix
 from scipy.spatial.distance import cdist
+from sklearn.base import clone
 from sklearn.covariance import shrunk_covariance
 
+from skinvariant import RelativeProjector, persistence
 from skinvariant.metrics import (
     METRICS,
     TRANSFORMATIONS,
@@ -1088,7 +1092,7 @@ def test_metrics_that_share_a_product_are_as_right_as_alone(
     pairs = [(METRICS[name], {}) for name in names]
     with np.errstate(all="ignore"):
         groups = prepare_together(pairs, anchors)
-        spaces = compare_together(X, pairs, groups)
+        spaces = compare_together(X, pairs, groups, len(anchors))
     wide, wide_anchors = X.astype(float), anchors.astype(float)
     euclid = cdist(wide, wide_anchors)
     inner = wide @ wide_anchors.T
@@ -1125,6 +1129,126 @@ def test_one_product_serves_where_it_loses_nothing(offset, n_products, monkeypat
     )
     pairs = [(METRICS[name], {}) for name in FROM_ONE_PRODUCT]
     groups = prepare_together(pairs, X[:30])
-    compare_together(X, pairs, groups)
+    compare_together(X, pairs, groups, 30)
     assert len(calls) == n_products
     assert sorted(sum(calls, ())) == sorted(FROM_ONE_PRODUCT)
+
+
+# --- the registered metrics, copied and stored ------------------------------------
+
+
+def through_a_file(metric, tmp_path):
+    """Store a fitted model that holds the metric, and load it."""
+    pytest.importorskip("skops")
+    X, _ = two_spaces()
+    path = tmp_path / "model.skops"
+    persistence.save(RelativeProjector(9, metric=metric, random_state=0).fit(X), path)
+    return persistence.load(path).metric
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda metric, _: copy.copy(metric),
+        lambda metric, _: copy.deepcopy(metric),
+        lambda metric, _: clone(metric, safe=False),
+        lambda metric, _: pickle.loads(pickle.dumps(metric)),
+        through_a_file,
+    ],
+)
+@pytest.mark.parametrize("name", METRICS)
+def test_a_copy_is_the_registered_metric(name, copied, tmp_path):
+    """With all that belongs to it: its inverse, its family, its name."""
+    metric = copied(METRICS[name], tmp_path)
+    assert metric == METRICS[name]
+    assert find_metric(metric) is METRICS[name]
+    X, _ = two_spaces()
+    projector = RelativeProjector(9, metric=metric, random_state=0)
+    assert hasattr(projector, "inverse_transform") == (
+        METRICS[name].inverse is not None
+    )
+    by_name = RelativeProjector(9, metric=name, random_state=0).fit(X)
+    assert_array_equal(projector.fit(X).transform(X), by_name.transform(X))
+
+
+def test_a_stored_name_that_is_not_registered():
+    """An error that lists the names, and not half a metric."""
+    state = METRICS["cosine"].__getstate__()
+    assert state == {"name": "cosine"}
+    with pytest.raises(ValueError, match=r"name must be one of .*; got 'sine'"):
+        Metric.__new__(Metric).__setstate__({"name": "sine"})
+
+
+def test_a_metric_of_ones_own_keeps_its_fields_in_a_pickle():
+    """Also one that differs from a registered metric in its properties alone."""
+    own = Metric("cosine", METRICS["cosine"].function, invariances=("permutation",))
+    assert pickle.loads(pickle.dumps(own)) == own != METRICS["cosine"]
+
+
+# --- digits ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gap", [1e-1, 1e-3, 1e-5])
+@pytest.mark.parametrize("n_features", [512, 2048])
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"mahalanobis"}))
+def test_near_pairs_in_wide_float32_rows(name, n_features, gap):
+    """Right within 1e-5, however much of the norms cancels in the distance."""
+    X, anchors = two_spaces(np.float32, n_samples=20, n_features=n_features)
+    X = (anchors + np.float32(gap) * X).astype(np.float32)
+    X[::3] = X[::3] * 2  # rows that are not near, beside those that are
+    expected = ORACLES[name](X.astype(np.float64), anchors.astype(np.float64))
+    assert_agree(name, values_of(name, X, anchors), expected, 1e-5)
+
+
+@pytest.mark.parametrize("gap", [1e-1, 1e-3])
+def test_near_pairs_in_wide_float32_rows_after_whitening(gap):
+    """The covariance has full rank only with more anchors than columns."""
+    X, anchors = two_spaces(np.float32, n_samples=540, n_anchors=540, n_features=512)
+    X = (anchors + np.float32(gap) * X).astype(np.float32)[:5]
+    expected = ORACLES["mahalanobis"](X.astype(float), anchors.astype(float))
+    assert_agree("mahalanobis", mahalanobis(X, anchors), expected, 1e-5)
+
+
+@pytest.mark.parametrize("metrics", [("cosine", "euclidean", "inner"), tuple(METRICS)])
+@pytest.mark.parametrize("gap", [1e-1, 1e-3, 1e-5])
+def test_near_pairs_in_wide_float32_rows_by_one_product(metrics, gap):
+    """The same where metrics are computed together."""
+    metrics = [name for name in metrics if name != "mahalanobis"]
+    X, anchors = two_spaces(np.float32, n_samples=20, n_features=768)
+    X = (anchors + np.float32(gap) * X).astype(np.float32)
+    pairs = [(METRICS[name], {}) for name in metrics]
+    groups = prepare_together(pairs, anchors)
+    found = compare_together(X, pairs, groups, len(anchors))
+    for name, values in zip(metrics, found, strict=True):
+        expected = ORACLES[name](X.astype(np.float64), anchors.astype(np.float64))
+        assert_agree(name, values, expected, 1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+@pytest.mark.parametrize("kind", ["dense", "CSR", "array_api_strict", "torch"])
+@pytest.mark.parametrize("name", METRICS)
+def test_float64_rows_with_float32_anchors(name, kind, scale):
+    """Values have the digits of the rows, as though the anchors were in float64."""
+    metric = METRICS[name]
+    if kind not in ("dense", "CSR"):
+        make = pytest.importorskip(kind).asarray
+    else:
+        make = np.asarray if kind == "dense" else csr_array
+    X, anchors = two_spaces()
+    X, anchors = X * scale, (anchors * scale).astype(np.float32)
+    if not (kind == "dense" or (metric.sparse if kind == "CSR" else metric.array_api)):
+        pytest.skip("declared: not of this kind")
+    wide = metric.compare(X, metric.prepare(anchors.astype(np.float64)))
+    values = metric.compare(make(X), metric.prepare(make(anchors)))
+    assert_allclose(np.asarray(values), wide, rtol=1e-12, atol=1e-12 * abs(wide).max())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize("name", [n for n, m in METRICS.items() if m.inverse])
+def test_inverses_of_float64_values_with_float32_anchors(name, alpha):
+    """They lose no digits to the dtype of the anchors, either."""
+    _, anchors = two_spaces(np.float32)
+    values = values_of(name, two_spaces()[0], anchors)
+    rows = METRICS[name].inverse(values, anchors, alpha)
+    wide = METRICS[name].inverse(values, anchors.astype(np.float64), alpha)
+    assert_allclose(rows, wide, rtol=1e-12, atol=1e-12 * abs(wide).max())

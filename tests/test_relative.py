@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import coo_array, csr_array
 from sklearn.base import clone
+from sklearn.preprocessing import FunctionTransformer
 
-from skinvariant.metrics import METRICS, Metric, mahalanobis
+from skinvariant.metrics import METRICS, Metric, euclidean, mahalanobis
 from skinvariant.relative import (
     InvariantAggregator,
     RelativeProjector,
@@ -133,10 +135,8 @@ def test_a_copy_of_a_registered_metric_is_the_registered_one(copied):
         METRICS["inner"],
     ]
     assert all(METRICS[metric.name] is metric for metric, _ in fitted._metrics)
-    assert [name for name, _ in fitted.__getstate__()["_metrics"]] == [
-        "cosine",
-        "inner",
-    ]
+    stored = [metric.__getstate__() for metric, _ in fitted._metrics]
+    assert stored == [{"name": "cosine"}, {"name": "inner"}]
     assert len(fitted._groups) == 1
 
 
@@ -170,3 +170,171 @@ def test_a_metric_of_your_own_with_an_inverse():
     projector = RelativeProjector(9, metric=metric, random_state=0).fit(space())
     back = projector.inverse_transform(projector.transform(space()))
     assert_allclose(back, space(), atol=1e-12)
+
+
+# --- what a metric or step of your own returns --------------------------------------
+
+
+def plus_half(X):
+    """Return other values of the same shape."""
+    return X + 0.5
+
+
+def named(X):
+    """Return a data frame."""
+    return pytest.importorskip("pandas").DataFrame(X)
+
+
+#: By what they make of an array: results that have the same values, in another form.
+SAME_VALUES = {
+    "list": np.ndarray.tolist,
+    "data frame": named,
+    "CSR": csr_array,
+    "COO": coo_array,
+    "read-only": lambda X: np.broadcast_to(X, X.shape),
+    "big-endian": lambda X: X.astype(">f8"),
+}
+#: Results whose values are other numbers, but numbers.
+ROUNDED = {
+    "integers": lambda X: np.rint(4 * X).astype(int),
+    "booleans": lambda X: X > 0.5,
+    "float16": lambda X: X.astype(np.float16),
+}
+#: Results that cannot be used, and the error.
+UNUSABLE = {
+    "one dimension": (lambda X: X[:, 0], ValueError),
+    "three dimensions": (lambda X: X[None], ValueError),
+    "transposed": (np.transpose, ValueError),
+    "a row missing": (lambda X: X[1:], ValueError),
+    "a row too many": (lambda X: np.vstack([X, X[:1]]), ValueError),
+    "a column for each row": (lambda X: X[:, [0] * len(X)], ValueError),
+    "NaN": (lambda X: X * np.nan, ValueError),
+    "one infinity": (lambda X: np.where(X.max() > X, X, np.inf), ValueError),
+    "complex": (lambda X: X + 0j, TypeError),
+    "objects": (lambda X: X.astype(object), TypeError),
+    "texts": (lambda X: X.astype(str), TypeError),
+    "dates": (lambda X: X.astype("M8[s]"), TypeError),
+    "nothing": (lambda X: None, TypeError),
+    "rows of unequal length": (lambda X: [[1.0], *X[1:].tolist()], TypeError),
+}
+#: By the place of the function: an estimator that uses it there.
+PLACES = {
+    "metric": lambda change: RelativeProjector(
+        metric=lambda X, anchors: change(euclidean(X, anchors)), anchors=range(7)
+    ),
+    "metric with preparation": lambda change: RelativeProjector(
+        metric=Metric(
+            "own",
+            euclidean,
+            preparation=lambda anchors: (anchors,),
+            comparison=lambda X, anchors: change(euclidean(X, anchors)),
+        ),
+        anchors=range(7),
+    ),
+    "one of two metrics": lambda change: InvariantAggregator(
+        metrics=["manhattan", lambda X, anchors: change(euclidean(X, anchors))],
+        anchors=range(7),
+        post=None,
+    ),
+    "pre": lambda change: RelativeProjector(
+        metric="euclidean", pre=FunctionTransformer(change), anchors=range(7)
+    ),
+    "post": lambda change: RelativeProjector(
+        metric="euclidean", post=FunctionTransformer(change), anchors=range(7)
+    ),
+    "aggregation": lambda change: InvariantAggregator(
+        metrics=["euclidean"],
+        aggregation=lambda spaces: change(spaces[0]),
+        anchors=range(7),
+        post=None,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", SAME_VALUES | ROUNDED)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_result_in_another_form_has_its_values(place, form):
+    """Whatever NumPy makes an array of real numbers of."""
+    change = (SAME_VALUES | ROUNDED)[form]
+
+    def plain(X):
+        return np.array(ROUNDED[form](X), dtype=float) if form in ROUNDED else X
+
+    X = np.random.default_rng(3).integers(1, 9, (25, 7)).astype(float)
+    found = PLACES[place](change).fit(X).transform(X)
+    assert found.dtype == np.float64
+    assert_allclose(found, PLACES[place](plain).fit(X).transform(X), atol=1e-12)
+
+
+@pytest.mark.parametrize("form", UNUSABLE)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_result_that_cannot_be_used_is_an_error(place, form):
+    """At `fit`, also of a turned result with as many rows as columns."""
+    change, error = UNUSABLE[form]
+    message = f"{place.split()[0]}.*(must return|is not finite)"
+    message = message.replace("one", "metric 'lambda'")
+    X = np.abs(space()[:7])
+    with pytest.raises(error, match=message):
+        PLACES[place](change).fit(X)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_width_that_changes_after_fit_is_an_error(place):
+    """A kernel that reads beyond the columns it gets would return anything."""
+    narrow = []
+    estimator = PLACES[place](lambda X: X[:, : 3 if narrow else 7]).fit(space())
+    narrow.append(True)
+    with pytest.raises(ValueError, match=r"must return an array of shape \(25, 7\)"):
+        estimator.transform(space())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_sparse_rows_from_pre(metric):
+    """They count as sparse input: a metric takes them, or refuses them by name."""
+    X = np.abs(space())
+    options = {"metric": metric, "anchors": range(9)}
+    projector = RelativeProjector(pre=FunctionTransformer(coo_array), **options)
+    if METRICS[metric].sparse:
+        found = projector.fit(X).transform(X)
+        wanted = RelativeProjector(**options).fit(X).transform(X)
+        assert_allclose(found, wanted, atol=1e-12)
+    else:
+        with pytest.raises(TypeError, match=f"'{metric}' does not take sparse input"):
+            projector.fit(X)
+
+
+@pytest.mark.parametrize("built_in", ["center", "standardize", "whiten"])
+def test_sparse_columns_of_a_frame_before_pre(built_in):
+    """They are refused like a sparse matrix, by the name of the step."""
+    frames = pytest.importorskip("pandas")
+    X = frames.DataFrame.sparse.from_spmatrix(csr_array(np.abs(space())))
+    with pytest.raises(TypeError, match=f"pre='{built_in}' does not take sparse input"):
+        RelativeProjector(9, pre=built_in, random_state=0).fit(X)
+
+
+@pytest.mark.parametrize("part", ["metric", "pre", "post"])
+@pytest.mark.parametrize("form", [np.transpose, lambda X: X[1:], lambda X: X * np.nan])
+def test_what_an_inverse_returns(part, form):
+    """It is checked as well."""
+    step = FunctionTransformer(plus_half, inverse_func=form, check_inverse=False)
+    metric = Metric("half", halves, inverse=lambda *args: form(from_halves(*args)))
+    options = {"metric": metric} if part == "metric" else {part: step}
+    projector = RelativeProjector(9, random_state=0, **options).fit(space())
+    relative = projector.transform(space())
+    with pytest.raises(ValueError, match=r"the inverse of .* (must return|is not fin)"):
+        projector.inverse_transform(relative)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda X, anchors: euclidean(X, anchors) / euclidean(X, anchors).max(),
+        lambda X, anchors: euclidean(X, anchors) - euclidean(X, anchors).mean(axis=0),
+        lambda X, anchors: euclidean(X - X.mean(axis=0), anchors),
+        lambda X, anchors: euclidean(X[::-1], anchors),
+    ],
+)
+def test_a_metric_that_mixes_rows_is_an_error(metric):
+    """Its values would depend on the rows that happen to share a block."""
+    with pytest.raises(ValueError, match="'lambda' must compare each row on its own"):
+        RelativeProjector(9, metric=metric, random_state=0).fit(space())

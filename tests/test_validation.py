@@ -16,9 +16,11 @@ from skinvariant._validation import (
     as_dtype,
     as_float,
     astype,
+    canonical,
     check_choice,
     check_indices,
     check_number,
+    check_returned,
     namespace,
     svd,
     take_rows,
@@ -162,6 +164,56 @@ def test_as_dtype_overflow(library, bad):
     float32 = library.zeros(1, dtype=library.float32).dtype
     with pytest.raises(ValueError, match=r"is not finite in (\w+\.)?float32: rescale"):
         as_dtype(values, float32)
+
+
+RETURNED = {
+    "list": [[1, 2]] * 3,
+    "integers": np.array([[1, 2]] * 3),
+    "float16": np.float16([[1, 2]] * 3),
+    "CSR": csr_array([[1.0, 2.0]] * 3),
+    "matrix": csr_matrix([[1.0, 2.0]] * 3).todense(),
+}
+
+
+@pytest.mark.parametrize("kind", RETURNED)
+def test_check_returned(kind):
+    """What NumPy makes an array of comes out as one, in a float dtype."""
+    values = check_returned(RETURNED[kind], np.zeros((3, 9)), "it", 2)
+    assert type(values) is np.ndarray
+    assert values.dtype == np.float64
+    assert_array_equal(values, [[1, 2]] * 3)
+
+
+def test_check_returned_of_a_library(library):
+    """Arrays stay in the library of the rows, and in their dtype."""
+    X = library.asarray(np.zeros((3, 9)))
+    values = library.asarray(np.float32([[1, 2]] * 3))
+    assert check_returned(values, X, "it", 2) is values
+
+
+@pytest.mark.parametrize("values", [[[1.0, 2.0]] * 3, np.ones((3, 2)), None])
+def test_check_returned_of_another_library(values):
+    """They are not brought from one library to another."""
+    X = pytest.importorskip("array_api_strict").zeros((3, 9))
+    with pytest.raises(TypeError, match=f"it must .*got {type(values).__name__}"):
+        check_returned(values, X, "it", 2)
+
+
+def test_check_returned_keeps_sparse_rows():
+    """In canonical form, and finite."""
+    X, doubled = np.zeros((1, 9)), csr_array(([1, 2], [0, 0], [0, 2]), shape=(1, 2))
+    values = check_returned(doubled, X, "it", 2, sparse=True)
+    assert (values.format, values.data.tolist()) == ("csr", [3.0])
+    with pytest.raises(ValueError, match="a value that it returns is not finite"):
+        check_returned(doubled * np.nan, X, "it", 2, sparse=True)
+
+
+def test_canonical_indices_have_32_bits():
+    """Where these are enough, and the matrix that is given stays as it is."""
+    X = csr_array(np.eye(3)[::-1])
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    assert canonical(X).indices.dtype == canonical(X).indptr.dtype == np.int32
+    assert X.indices.dtype == np.int64
 
 
 @CONTAINERS

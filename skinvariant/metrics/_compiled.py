@@ -178,13 +178,23 @@ def _compare(X, packed, manhattan, chebyshev, sums, maxima):  # pragma: no cover
 
 
 @functools.cache
-def load():
-    """Load the kernel from the cache on disk, or compile it.
+def load(dtype="float32", names=("manhattan",)):
+    """Load the kernel for a dtype and some distances from disk, or compile it.
+
+    numba's files may be damaged, by a full disk for instance, and then raise errors of
+    any type.  They are emptied and written again; where that fails, they are not used.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}, default="float32"
+        The dtype of the rows.
+    names : tuple of {"manhattan", "chebyshev"}, default=("manhattan",)
+        The distances.
 
     Returns
     -------
     callable
-        The kernel, after one test call; it compiles further cases on demand.
+        The kernel, after one test call.
 
     Raises
     ------
@@ -202,22 +212,35 @@ def load():
     >>> load().__name__
     '_compare'
     """
-    one = np.zeros((1, 1), dtype=np.float32)
-    for cache in (True, False):
+    one = np.zeros((1, 1), dtype=dtype)
+    for files in ("used", "emptied", "unused"):
         try:
-            kernel = njit(nogil=True, cache=cache, error_model="numpy")(_compare)
-            _run(kernel, one, pack(one), 1, ("manhattan",))
-            return kernel
-        except (OSError, RuntimeError) as error:  # no folder to store it in
-            if not cache:
+            options = {"nogil": True, "error_model": "numpy"}
+            kernel = njit(_compare, cache=files != "unused", **options)
+            if files == "emptied":
+                kernel.recompile()  # it has compiled nothing, but empties its files
+            _run(kernel, one, pack(one), 1, names)
+        except Exception as error:
+            if files == "unused":
                 raise
-            warnings.warn(
-                "the compiled kernels of skinvariant cannot be stored on disk, so that "
-                "every process compiles them again, which takes some seconds: set "
-                f"NUMBA_CACHE_DIR to a folder that can be written to; got {error}",
-                UserWarning,
-                stacklevel=2,
-            )
+            reason = error
+        else:
+            break
+    if files == "unused":
+        _warn_of_files(f"{type(reason).__name__}: {reason}")
+    return kernel
+
+
+@functools.cache
+def _warn_of_files(reason):
+    """Warn, once for all kernels, that numba's files cannot be used."""
+    warnings.warn(
+        "the compiled kernels of skinvariant cannot be stored on disk, so that every "
+        "process compiles them again, which takes some seconds: set NUMBA_CACHE_DIR to "
+        f"a folder that can be written to; got {reason}",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _run(kernel, X, packed, n_anchors, names):
@@ -266,4 +289,5 @@ def compare(X, packed, n_anchors, names):
     ([[7.0, 17.0]], [[4.0, 12.0]])
     """
     X = np.require(X, requirements=["C", "A"])
-    return _run(load(), X, packed, n_anchors, names)
+    names = tuple(names)
+    return _run(load(X.dtype.name, names), X, packed, n_anchors, names)

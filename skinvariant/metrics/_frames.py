@@ -140,7 +140,7 @@ def change_of_basis_invariances(dual, exact):
 # --- inverses: from relative values back to rows --------------------------------
 
 
-def rows_from_inner(values, anchors, alpha):
+def rows_from_inner(values, anchors, alpha, eps=None):
     """Find the rows whose inner products with the anchors are nearest to `values`.
 
     By ridge regression with `alpha` times the mean squared norm of the anchors as the
@@ -154,6 +154,8 @@ def rows_from_inner(values, anchors, alpha):
         The anchors.
     alpha : float
         The penalty, at least 0.
+    eps : float, default=None
+        Unit of rounding of the anchors.  None: that of their dtype.
 
     Returns
     -------
@@ -161,7 +163,8 @@ def rows_from_inner(values, anchors, alpha):
         The rows, in float64.
     """
     xp = namespace(anchors)
-    eps, unit = xp.finfo(anchors.dtype).eps, peak(anchors)
+    eps = xp.finfo(anchors.dtype).eps if eps is None else eps
+    unit = peak(anchors)
     left, singular, right = xp.linalg.svd(
         astype(anchors, xp.float64) / unit, full_matrices=False
     )
@@ -175,9 +178,10 @@ def rows_from_inner(values, anchors, alpha):
 def rows_from_cosine(values, anchors, alpha):
     """Find the directions of rows, and give them the mean length of the anchors."""
     xp = namespace(anchors)
-    unit = peak(anchors)
-    length = xp.mean(xp.sqrt(sums_of_squares(astype(anchors, xp.float64) / unit)))
-    rows = rows_from_inner(values, directions(anchors)[0], alpha)
+    eps, unit = xp.finfo(anchors.dtype).eps, peak(anchors)
+    anchors = astype(anchors, xp.float64)
+    length = xp.mean(xp.sqrt(sums_of_squares(anchors / unit)))
+    rows = rows_from_inner(values, directions(anchors)[0], alpha, eps)
     return directions(rows)[0] * length * unit
 
 
@@ -193,7 +197,7 @@ def rows_from_euclidean(values, anchors, alpha):
     centred, squares = centred / unit, (astype(values, xp.float64) / unit) ** 2
     squares = squares - xp.sum(centred**2, axis=1)
     products = (xp.mean(squares, axis=1, keepdims=True) - squares) / 2
-    rows = rows_from_inner(products, astype(centred, anchors.dtype), alpha)
+    rows = rows_from_inner(products, centred, alpha, xp.finfo(anchors.dtype).eps)
     return mean + unit * rows
 
 

@@ -320,15 +320,15 @@ def compare_products(X, members, prepared):
     for fields in prepared:
         product = _Product(*fields)
         names, anchors = product.names, product.anchors
+        dtype = namespace(X).result_type(X.dtype, anchors.dtype)
+        if dtype != anchors.dtype:  # what was prepared is exact in its dtype only
+            chosen = {name: members[name] for name in names}
+            wide = prepare_products(astype(anchors, dtype), chosen)
+            values |= compare_products(X, chosen, wide)
+            continue
         if product.own is not None:
             for name in names:
                 values[name] = members[name].comparison(X, *product.own[name])
-            continue
-        dtype = np.result_type(X, anchors)
-        if dtype != anchors.dtype:
-            chosen = {name: members[name] for name in names}
-            wide = prepare_products(anchors.astype(dtype), chosen)
-            values |= compare_products(X, chosen, wide)
             continue
         rows = X.astype(dtype, copy=False)
         found, inexact = _read_off(rows, product)

@@ -14,6 +14,7 @@ from skinvariant._validation import (
     as_float,
     canonical,
     check_choice,
+    check_returned,
     namespace,
 )
 
@@ -150,6 +151,19 @@ class Metric:
 
     def __repr__(self):
         return f"Metric({self.name!r})"
+
+    def __deepcopy__(self, memo):
+        return self  # it does not change, and a clone keeps the registered metric
+
+    def __getstate__(self):
+        # a registered metric by its name, since files cannot hold functions
+        registered = METRICS.get(self.name) == self
+        return {"name": self.name} if registered else vars(self)
+
+    def __setstate__(self, state):
+        if set(state) == {"name"}:
+            state = vars(check_choice("name", state["name"], METRICS))
+        vars(self).update(state)
 
     def prepare(self, anchors, params=None):
         """Compute once what depends on the anchors alone.
@@ -326,6 +340,31 @@ def pairwise(name, X, anchors, **params):
 # --- several metrics at once ------------------------------------------------------
 
 
+def refuse_sparse(X, pairs):
+    """Raise an error if rows are sparse and a metric does not take them.
+
+    Parameters
+    ----------
+    X : array or CSR matrix of shape (n_samples, n_features)
+        Rows or anchors.
+    pairs : list of (Metric, dict)
+        Metrics and their parameters.
+
+    Raises
+    ------
+    TypeError
+        If a metric does not take sparse rows.
+    """
+    for metric, _ in pairs:
+        if issparse(X) and not metric.sparse:
+            raise TypeError(
+                f"metric {metric.name!r} does not take sparse input (here or from "
+                "`pre`), since it would have to make it dense: use X.toarray(), of a "
+                "data frame X.sparse.to_dense(), or another metric; got "
+                f"{type(X).__name__}"
+            )
+
+
 def prepare_together(pairs, anchors):
     """Compute once what depends on the anchors, for several metrics.
 
@@ -344,8 +383,9 @@ def prepare_together(pairs, anchors):
     Raises
     ------
     TypeError
-        If a metric does not take its parameters.
+        If a metric does not take its parameters, or sparse anchors.
     """
+    refuse_sparse(anchors, pairs)
     groups = {}
     for place, (metric, params) in enumerate(pairs):
         metric._checked(params)
@@ -363,7 +403,7 @@ def prepare_together(pairs, anchors):
     return prepared
 
 
-def compare_together(X, pairs, groups):
+def compare_together(X, pairs, groups, n_anchors):
     """Compare rows with anchors by several metrics.
 
     Parameters
@@ -374,17 +414,28 @@ def compare_together(X, pairs, groups):
         The argument of `prepare_together`.
     groups : list of (tuple of int, tuple)
         Its result.
+    n_anchors : int
+        The number of anchors.
 
     Returns
     -------
     list of array of shape (n_samples, n_anchors)
         The relative spaces, in the order of `pairs`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a metric does not take sparse rows, or does not return finite real numbers of
+        this shape.
     """
+    refuse_sparse(X, pairs)
     spaces = [None] * len(pairs)
     for places, prepared in groups:
         metric = pairs[places[0]][0]
         if metric.family is None:
-            spaces[places[0]] = metric.compare(X, prepared)
+            values = metric.compare(X, prepared)
+            source = f"metric {metric.name!r}"
+            spaces[places[0]] = check_returned(values, X, source, n_anchors)
             continue
         members = {pairs[place][0].name: pairs[place][0] for place in places}
         values = metric.family.compare(X, members, prepared)

@@ -6,7 +6,12 @@ from numbers import Real
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skinvariant._validation import check_choice, check_number, namespace
+from skinvariant._validation import (
+    check_choice,
+    check_number,
+    check_returned,
+    namespace,
+)
 from skinvariant.metrics._registry import find_metric, prepare_together
 from skinvariant.relative._base import RelativeTransformer, check_metric_params
 
@@ -243,13 +248,10 @@ class InvariantAggregator(RelativeTransformer):
         named = isinstance(self._aggregation, str)
         aggregation = AGGREGATIONS[self._aggregation] if named else self._aggregation
         combined = aggregation(spaces)
-        n_rows, shape = spaces[0].shape[0], getattr(combined, "shape", ())
-        if len(shape) != 2 or shape[0] != n_rows:
-            raise ValueError(
-                "the aggregation callable must return an array of shape "
-                f"({n_rows}, n_features_out); got {type(combined)} of shape {shape}"
-            )
-        return combined
+        if named:
+            return combined
+        source, width = "the aggregation callable", self._n_features_out
+        return check_returned(combined, spaces[0], source, width)
 
     def _combine_names(self, names):
         aggregation = self._aggregation

@@ -27,13 +27,20 @@ from skinvariant._dask import (
     transform_lazily,
 )
 from skinvariant._threads import one_blas_thread
-from skinvariant._validation import as_dtype, as_float, canonical, namespace, take_rows
+from skinvariant._validation import (
+    as_dtype,
+    as_float,
+    canonical,
+    check_returned,
+    namespace,
+    take_rows,
+)
 from skinvariant.anchors import choose_anchors
-from skinvariant.metrics import METRICS
 from skinvariant.metrics._registry import (
+    METRICS,
     compare_together,
-    find_metric,
     prepare_together,
+    refuse_sparse,
 )
 from skinvariant.relative._steps import (
     POST,
@@ -46,6 +53,8 @@ from skinvariant.relative._steps import (
 
 # temporary memory of a worker; arrays of other libraries may be on a GPU
 _BLOCK_MIB = 24
+# values of a row that differ by no more than this part of the largest are the same
+_ALIKE = 0.05
 
 
 def copied(X):
@@ -290,37 +299,8 @@ class RelativeTransformer(
         )
         return tags
 
-    def __getstate__(self):
-        # registered metrics by name, since files cannot hold functions
-        state = dict(super().__getstate__())
-        if "_metrics" in state:
-            state["_metrics"] = [
-                (metric.name if METRICS.get(metric.name) is metric else metric, params)
-                for metric, params in state["_metrics"]
-            ]
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if "_metrics" in state:
-            self._metrics = [
-                (find_metric(metric), params) for metric, params in state["_metrics"]
-            ]
-
     def _validate(self, X, pairs, pre, *, reset):
         """Validate rows or anchors; integers and narrow floats are widened by block."""
-        if issparse(X):
-            for metric, _ in pairs:
-                if not metric.sparse:
-                    raise TypeError(
-                        f"metric {metric.name!r} does not take sparse input, since it "
-                        "would have to make it dense: use X.toarray() or another metric"
-                    )
-            if pre is not None and not get_tags(pre).input_tags.sparse:
-                raise TypeError(
-                    f"pre={self.pre!r} does not take sparse input, since it would have "
-                    "to make it dense: use X.toarray() or another pre"
-                )
         X = validate_data(
             self,
             X,
@@ -329,6 +309,13 @@ class RelativeTransformer(
             reset=reset,
             ensure_all_finite=reset,  # transform checks block by block
         )
+        refuse_sparse(X, pairs)  # now, since data frames of sparse columns are CSR
+        if issparse(X) and pre is not None and not get_tags(pre).input_tags.sparse:
+            raise TypeError(
+                f"pre={self.pre!r} does not take sparse input, since it would have to "
+                "make it dense: use X.toarray(), of a data frame X.sparse.to_dense(), "
+                f"or another pre; got {type(X).__name__}"
+            )
         if namespace(X) is not np and not get_tags(self).array_api_support:
             raise TypeError(
                 f"{self!r} has a metric, pre or post that needs NumPy input; "
@@ -358,7 +345,9 @@ class RelativeTransformer(
         """Store anchors and what is prepared from them; return them after `pre`."""
         self.anchors_ = as_float(canonical(anchors))
         self.pre_ = None if pre is None else pre.fit(copied(self.anchors_))
+        self._n_features_mapped = None
         mapped = self._apply_pre(self.anchors_)
+        self._n_features_mapped = mapped.shape[1]
         self._groups = prepare_together(self._metrics, mapped)
         return mapped
 
@@ -370,19 +359,33 @@ class RelativeTransformer(
         When the estimator is rebased, only a StandardScaler is fitted.
         """
         self._posts, self._widths, spaces = [], [], []
+        self._n_features_out = None
         with warnings.catch_warnings():  # transform warns of undefined rows
             warnings.filterwarnings("ignore", ".* is undefined for .* rows")
-            compared = compare_together(mapped, self._metrics, self._groups)
-        for values, post in zip(compared, posts, strict=True):
-            values = as_dtype(values, values.dtype)
-            if post is not None:
-                if not rebased or type(post) is StandardScaler:
+            compared = self._compare(mapped)
+            for values, post in zip(compared, posts, strict=True):
+                values = as_dtype(values, values.dtype)
+                if post is not None and (not rebased or type(post) is StandardScaler):
                     post = clone(post).fit(values)
-                values = post.transform(values)
-            self._posts.append(post)
-            self._widths.append(values.shape[1])
-            spaces.append(values)
-        self._n_features_out = self._combine(spaces).shape[1]
+                values = self._apply(post, values, "post")
+                self._posts.append(post)
+                self._widths.append(values.shape[1])
+                spaces.append(values)
+            self._n_features_out = self._combine(spaces).shape[1]
+            # As many rows as anchors may be transposed unnoticed; one row cannot be.
+            first = take_rows(self.anchors_, np.zeros(1, dtype=np.intp))
+            alone = self._compare(self._apply_pre(first))
+            self._combine(self._apply_posts(alone))
+        both = zip(self._metrics, compared, alone, strict=True)
+        for (metric, _), values, own in both:
+            xp, row = namespace(values), values[:1, :]
+            differ = xp.max(xp.abs(own - row)) > _ALIKE * xp.max(xp.abs(row))
+            if metric != METRICS.get(metric.name) and bool(differ):
+                raise ValueError(
+                    f"metric {metric.name!r} must compare each row on its own, "
+                    "whatever rows it gets with it; got other values of the first "
+                    "anchor alone than among all anchors"
+                )
         return compared
 
     @one_blas_thread
@@ -403,20 +406,33 @@ class RelativeTransformer(
         return self._combine(self._apply_posts(spaces))
 
     def _apply_pre(self, X):
-        return X if self.pre_ is None else as_float(self.pre_.transform(copied(X)))
+        width = self._n_features_mapped
+        X = X if self.pre_ is None else copied(X)
+        return self._apply(self.pre_, X, "pre", width, sparse=True)
+
+    def _apply(self, step, X, name, width=None, **options):
+        """Transform rows by a step, and check what it returns."""
+        if step is None:
+            return X
+        return check_returned(step.transform(X), X, name, width, **options)
+
+    def _compare(self, mapped):
+        n_anchors = self.anchors_.shape[0]
+        return compare_together(mapped, self._metrics, self._groups, n_anchors)
 
     @one_blas_thread
     @np.errstate(all="ignore")
     def _project(self, X):
         """Transform rows without checks: values that are not finite are found later."""
-        X = self._apply_pre(X)
-        spaces = compare_together(X, self._metrics, self._groups)
+        spaces = self._compare(self._apply_pre(X))
         return self._combine(self._apply_posts(spaces))
 
     def _apply_posts(self, spaces):
         return [
-            values if post is None else post.transform(values)
-            for values, post in zip(spaces, self._posts, strict=True)
+            self._apply(post, values, "post", width)
+            for values, post, width in zip(
+                spaces, self._posts, self._widths, strict=True
+            )
         ]
 
     def _block(self, X, rows):

@@ -9,7 +9,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skinvariant._threads import one_blas_thread
-from skinvariant._validation import as_dtype, as_float, check_number
+from skinvariant._validation import as_dtype, as_float, check_number, check_returned
 from skinvariant.metrics import METRICS
 from skinvariant.metrics._registry import find_metric
 from skinvariant.relative._base import (
@@ -239,12 +239,21 @@ class RelativeProjector(RelativeTransformer):
                 f"relative vectors of {self._n_features_out} features"
             )
         self._check_library(X)
-        values = X if self.post_ is None else self.post_.inverse_transform(copied(X))
+        values = X
+        if self.post_ is not None:
+            width = self.anchors_.shape[0]
+            values = self.post_.inverse_transform(copied(X))
+            values = check_returned(values, X, "the inverse of post", width)
         anchors = self._apply_pre(self.anchors_)
         anchors = anchors.toarray() if issparse(anchors) else anchors
         metric, _ = self._metrics[0]
-        rows = as_dtype(metric.inverse(values, anchors, float(alpha)), X.dtype)
-        return rows if self.pre_ is None else self.pre_.inverse_transform(rows)
+        rows = metric.inverse(values, anchors, float(alpha))
+        source, width = f"the inverse of metric {metric.name!r}", anchors.shape[1]
+        rows = as_dtype(check_returned(rows, X, source, width), X.dtype)
+        if self.pre_ is None:
+            return rows
+        rows, width = self.pre_.inverse_transform(rows), self.anchors_.shape[1]
+        return as_dtype(check_returned(rows, X, "the inverse of pre", width), X.dtype)
 
     def _metrics_and_params(self):
         return [(find_metric(self.metric), check_metric_params(self.metric_params))]

@@ -137,7 +137,8 @@ def _score_relative(bench, a, n_anchors, seed, head):
             scores["stitched", b] = _score(bench, stitch(model, anchors), X_test)
             for name in bench.methods:
                 if kind := METHODS[name].translator:
-                    translator = SpaceTranslator(kind).fit(anchors, X[indices])
+                    translator = SpaceTranslator(kind).set_output(transform="default")
+                    translator.fit(anchors, X[indices])
                     scores[name, b] = _score(bench, head, translator.transform(X_test))
         if "few_shot" in bench.methods:
             # of one class alone no head can be trained

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state, resample
 
 from skinvariant._models import seeded_clone, unfitted_steps
-from skinvariant._validation import as_float, check_choice, check_number
+from skinvariant._validation import as_float, canonical, check_choice, check_number
 from skinvariant.stitching._bench import Bench, measure
 from skinvariant.stitching._methods import BASELINES
 from skinvariant.stitching._report import StitchingReport
@@ -232,7 +232,8 @@ def _check_spaces(spaces):
                     f"{what} of {next(iter(spaces))!r} with {part[0].shape[0]} rows, "
                     f"of {name!r} with {X.shape[0]}"
                 )
-            part.append(as_float(X))
+            # scikit-learn's scalers miscount entries in several parts
+            part.append(canonical(as_float(X)))
         if parts[0][-1].shape[1] != parts[1][-1].shape[1]:
             raise ValueError(
                 f"spaces[{name!r}] must have one width; got X_train with "
