@@ -36,6 +36,7 @@ from skinvariant import (
     RelativeProjector,
     stitch,
 )
+from skinvariant._files import dump_json
 from skinvariant.anchors import choose_anchors
 from skinvariant.datasets import make_related_spaces
 from skinvariant.stitching import (
@@ -670,11 +671,128 @@ def test_json_there_and_back(report, tmp_path):
         assert str(again) == str(report)
 
 
-@pytest.mark.parametrize("text", ['{"a": 1}', "{}"])
-def test_other_json_is_refused(text):
+def changed(report, **changes):
+    """Return the JSON of a report with other values, and their digest."""
+    content = json.loads(report.to_json())
+    del content["sha256"]
+    return dump_json(content | changes)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "{}", "{", '{"a":' * 10**5, "{\udcff"])
+def test_other_json_is_refused(text, tmp_path):
     """Not every JSON is a report."""
-    with pytest.raises(ValueError, match=r"must be a report written by .*; got '{"):
-        StitchingReport.from_json(text)
+    path = tmp_path / "report.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    for source in (text, path):
+        with pytest.raises(ValueError, match=r"must be a report written by .*; got an"):
+            StitchingReport.from_json(source)
+    for content in (b"", b"[]", b"null", b"\xff"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"must be a report written by .*; got an"):
+            StitchingReport.from_json(path)
+
+
+SHAPE = [2, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scores": 3},
+        {"scores": None},
+        {"scores": [0.5]},
+        {"scores": {}},
+        {"scores": {"shape": SHAPE}},
+        {"scores": {"shape": SHAPE, "values": [0.5] * 7}},
+        {"scores": {"shape": SHAPE, "values": ["0.5"] * 8}},
+        {"scores": {"shape": SHAPE, "values": [True] * 8}},
+        {"scores": {"shape": SHAPE, "values": [[0.5]] * 8}},
+        {"scores": {"shape": SHAPE, "values": 8}},
+        {"scores": {"shape": [8], "values": [0.5] * 8}},
+        {"scores": {"shape": [2, 1, 2, 2], "values": [0.5] * 8}},
+        {"scores": {"shape": [2, 1, 0, 2, 2], "values": []}},
+        {"scores": {"shape": "ab", "values": []}},
+        {"scores": {"shape": [10**30], "values": []}},
+        {"resampled": {"shape": SHAPE, "values": [0.5]}},
+        {"resampled": {"shape": [1, *SHAPE], "values": [0.5] * 8}},
+        {"spaces": ["a"]},
+        {"spaces": ["a", "a"]},
+        {"spaces": ["a", 3]},
+        {"spaces": ["a", ["b"]]},
+        {"spaces": "ab"},
+        {"spaces": ["a", "b", "c"]},
+        {"methods": ["own", "retrained"]},
+        {"methods": ["own", "stitched", "best"]},
+        {"methods": []},
+        {"n_anchors": []},
+        {"n_anchors": [0]},
+        {"n_anchors": [2.5]},
+        {"n_anchors": [20, 10]},
+        {"n_anchors": ["ten"]},
+        {"n_anchors": 10},
+        {"scoring": None},
+        {"scoring": ["accuracy"]},
+        {"votes": 1},
+        {"format": "skinvariant.OtherReport"},
+        {"format": 1},
+        {"seeds": 3},
+    ],
+    ids=repr,
+)
+def test_a_report_is_checked_while_it_is_read(changes):
+    """Every field, though the digest is right: nothing fails at the first print."""
+    report = report_of(np.full(SHAPE, 0.5))
+    assert StitchingReport.from_json(changed(report)).scores.shape == tuple(SHAPE)
+    with pytest.raises(ValueError, match=r"must be a report written by .*; got an"):
+        StitchingReport.from_json(changed(report, **changes))
+
+
+@pytest.mark.parametrize("key", ["format", "scores", "spaces", "votes", "sha256"])
+def test_a_report_without_a_field(key):
+    """It is named."""
+    content = json.loads(report_of(np.full(SHAPE, 0.5)).to_json())
+    del content[key]
+    with pytest.raises(ValueError, match=rf"must have the keys \['{key}'\]"):
+        StitchingReport.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "0.25"])
+def test_other_numbers_in_a_report(number):
+    """JSON has neither NaN nor infinity, and another number is another report."""
+    text = report_of(np.full(SHAPE, 0.5)).to_json()
+    with pytest.raises(ValueError, match="must be a report written by"):
+        StitchingReport.from_json(text.replace("0.5", number, 1))
+
+
+def test_damaged_reports(report, tmp_path, damages):
+    """Each is the same report, or a ValueError."""
+    path, refused = tmp_path / "report.json", 0
+    for content in damages(report_of(np.full(SHAPE, 0.5)).to_json().encode(), 500):
+        path.write_bytes(content)
+        try:
+            again = StitchingReport.from_json(path)
+        except ValueError as error:
+            refused += "must be a report written by" in str(error)
+            continue
+        assert_array_equal(again.scores, np.full(SHAPE, 0.5))
+        assert again.methods == ("own", "stitched")
+    assert refused > 480
+
+
+@pytest.mark.parametrize(
+    ("error", "changes"),
+    [
+        (ValueError, {"methods": ("own", "stitch")}),
+        (TypeError, {"spaces": "ab"}),
+        (ValueError, {"scores": np.zeros((2, 1, 1, 3, 3))}),
+        (TypeError, {"scores": np.full(SHAPE, "0.5")}),
+        (TypeError, {"n_anchors": 10}),
+    ],
+)
+def test_a_report_is_checked_while_it_is_made(error, changes):
+    """Also by its constructor."""
+    with pytest.raises(error, match="must be"):
+        dataclasses.replace(report_of(np.full(SHAPE, 0.5)), **changes)
 
 
 def test_the_frame_has_each_score_once(report):
@@ -806,9 +924,48 @@ def test_without_an_interval_there_is_no_verdict():
 
 def test_without_scores_there_is_no_verdict():
     """A scorer that returns NaN leaves no worst pair."""
-    text = report_of(np.full((2, 1, 1, 2, 2), np.nan)).summary()
+    report = report_of(np.full((2, 1, 1, 2, 2), np.nan))
+    text = report.summary()
     assert text.endswith("No pair of a head and another encoder has a stitched score.")
     assert "inf" not in text
+    with pytest.raises(ValueError, match="must be positive; got nan"):
+        report.passes(0)
+
+
+VERDICTS = ("Stitch.", "Better", "do not show", "Not tried")
+
+
+@pytest.mark.parametrize("missing", [np.nan, -np.inf])
+def test_without_some_scores_there_is_no_verdict(missing):
+    """The pairs that have none could be the bad ones."""
+    levels = np.array([0.9, 0.8, 0.6])[:, None, None, None, None]
+    scores = levels + np.zeros((3, 1, 3, 3, 3))
+    scores[1, 0, 2, 0, 1] = missing  # one seed
+    methods = ("own", "stitched", "translate_ridge")
+    report = report_of(scores, scores, methods=methods)
+    text = report.summary()
+    assert "1 of 6 pairs have no stitched score (NaN), so that there is no" in text
+    assert re.search(r"\nstitched .* \(5 of 6 pairs\)\n", text)
+    assert not any(verdict in text for verdict in VERDICTS)
+    assert " nan" not in text
+    assert "inf" not in text
+    with pytest.raises(ValueError, match=r"got 1 of 9 without \(NaN\)"):
+        report.passes(0)
+
+
+def test_without_scores_of_some_resamples_there_is_no_verdict():
+    """Those that are undefined may be the extreme ones."""
+    levels = np.array([0.9, 0.8, 0.6])[:, None, None, None, None]
+    resampled = levels + np.random.default_rng(0).random((3, 1, 9, 2, 2)) / 99
+    resampled[1, 0, 4, 0, 1] = np.nan
+    methods = ("own", "stitched", "translate_ridge")
+    scores = levels + np.zeros((3, 1, 2, 2, 2))
+    report = report_of(scores, resampled, methods=methods)
+    text = report.summary()
+    assert "Stitching minus this: +0.200, without an interval." in text
+    assert text.endswith("On some resampled rows there is no score (NaN).")
+    assert np.isnan(report.interval("stitched")[1:]).all()
+    assert np.isfinite(report.interval("own")).all()
 
 
 def test_the_summary_names_the_worst_pair_and_useless_ones():
