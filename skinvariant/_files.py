@@ -158,7 +158,7 @@ of one (...
     except Exception as error:
         what = str(error) or type(error).__name__
         raise ValueError(
-            f"{wanted}; got another file, a damaged one, or a part of one ({what})"
+            f"{wanted}; got another file, or a part of one, or a damaged one ({what})"
         ) from error
 
 

@@ -1023,7 +1023,11 @@ def wrong(spaces, name, X_train=None, X_test=None):
         (lambda s: {"a": s["a"]}, r"at least 2; got \['a'\]"),
         (lambda s: s | {1: s["a"]}, "must be strings; got 1"),
         (lambda s: s | {"b": s["b"][0]}, r"\['b'\] must be a pair .*; got ndarray"),
-        (lambda s: s | {"b": (*s["b"], s["b"][0])}, r"\['b'\] must be a pair"),
+        (lambda s: s | {"b": (*s["b"], s["b"][0])}, r"be a pair .*; got tuple of 3"),
+        (lambda s: s | {"b": s["b"][:1]}, r"must be a pair .*; got tuple of 1"),
+        (lambda s: s | {"b": np.zeros((2, 80, 4))}, r"be a pair .*; got ndarray"),
+        (lambda s: s | {"b": {0: s["b"][0], 1: s["b"][1]}}, "be a pair .*; got dict"),
+        (lambda s: s | {"b": [s["b"][0][0], s["b"][1]]}, "Expected 2D array"),
         (lambda s: wrong(s, "b", s["b"][0][1:]), "'a' with 80 rows, of 'b' with 79"),
         (lambda s: wrong(s, "c", None, s["c"][1][1:]), "60 rows, of 'c' with 59"),
         (lambda s: wrong(s, "c", None, s["b"][1]), "4 features, X_test with 6"),
@@ -1064,6 +1068,14 @@ def test_wrong_targets(data):
     spaces, (y_train, y_test) = data
     with pytest.raises(ValueError, match=r"y must be a pair .*; got ndarray"):
         cross_stitch(linear(), spaces, y_train, **CHEAP)
+    with pytest.raises(ValueError, match=r"y must be a pair .*; got tuple of 3"):
+        cross_stitch(linear(), spaces, (y_train, y_test, y_test), **CHEAP)
+    with pytest.raises(ValueError, match=r"y must be a pair .*; got list of 1"):
+        cross_stitch(linear(), spaces, [y_train], **CHEAP)
+    with pytest.raises(ValueError, match=r"y must be a pair .*; got dict"):
+        cross_stitch(linear(), spaces, {0: y_train, 1: y_test}, **CHEAP)
+    with pytest.raises(ValueError, match=r"y must be a pair .*; got ndarray"):
+        cross_stitch(linear(), spaces, np.array([y_test, y_test]), **CHEAP)
     with pytest.raises(
         ValueError, match=r"y_test must have .* 60 .* got shape \(59,\)"
     ):
@@ -1086,6 +1098,109 @@ def test_targets_of_different_shapes(data):
         for y in ((y_train, y_test), (column, columns))
     )
     assert_allclose(two.scores, one.scores)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (lambda y: np.where(y, y, np.nan), "contains NaN"),
+        (lambda y: [None if label == 1 else "a" for label in y], "'NoneType', 'str'"),
+        (lambda y: [label or "a" for label in y.tolist()], r"types \['int', 'str'\]"),
+        (lambda y: np.array([str(label).encode() for label in y]), "bytes"),
+        (lambda y: y + 0.5, "continuous"),
+        (lambda y: [{label} for label in y], r"types \['set'\]"),
+        (lambda y: [[label] * label for label in y.tolist()], "multi-label|inhomogen"),
+        (lambda y: np.eye(3, dtype=int)[y], "one label; got shapes"),
+        (lambda y: np.array(["2020", "2021", "NaT"], "M8[D]")[y], "got NaT"),
+    ],
+)
+def test_labels_of_no_kind(data, labels, message):
+    """Missing, mixed, continuous or several: refused before any fit."""
+    spaces, y = data
+    both = tuple(labels(part) for part in y)
+    with pytest.raises(ValueError, match=message):
+        cross_stitch(linear(), spaces, both, **CHEAP)
+    if "shapes" not in message:
+        with pytest.raises(ValueError, match=rf"y_test must be one label.*({message})"):
+            cross_stitch(linear(), spaces, (y[0], both[1]), **CHEAP)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda y: y == 1,
+        lambda y: y - 1.0,
+        lambda y: np.array(["one", "two", "three"])[y],
+        lambda y: np.array(["one", "two", "three"], dtype=object)[y],
+        lambda y: np.array(["2020", "2021", "2022"], "M8[D]")[y],
+    ],
+)
+def test_labels_of_any_kind(data, kind):
+    """Their names do not matter, nor what indexes them: rows go by position."""
+    spaces, y = data
+    spaces = {name: spaces[name] for name in "ab"}
+    y = tuple(kind(part) for part in y)
+    numbers = tuple(np.searchsorted(np.unique(y[0]), part) for part in y)
+    how = {"baselines": ["few_shot"], "random_state": 0}
+    how |= {"n_seeds": 1, "n_resamples": 3}
+    expected = cross_stitch(linear(), spaces, numbers, **how)
+    found = [cross_stitch(linear(), spaces, y, **how)]
+    if y[0].dtype.kind != "M":
+        pd = pytest.importorskip("pandas")
+        index = [[(0, i % 2) for i in range(len(part))] for part in y]
+        series = tuple(map(pd.Series, y, index))
+        frames = {name: tuple(map(pd.DataFrame, spaces[name], index)) for name in "ab"}
+        found.append(cross_stitch(linear(), frames, series, **how))
+    for report in found:
+        assert_array_equal(report.scores, expected.scores)
+        assert_array_equal(report.resampled, expected.resampled)
+
+
+@pytest.mark.parametrize("kind", [int, str])
+def test_accuracies_of_resamples_are_those_of_scikit_learn(data, kind):
+    """They are counted, since the scorer is slow."""
+    spaces, y = data
+    y = tuple(part.astype(kind) for part in y)
+    how = {"baselines": ["majority", "few_shot"], **CHEAP, "n_resamples": 5}
+    counted = cross_stitch(linear(), spaces, y, **how)
+    scorer = make_scorer(accuracy_score)
+    scored = cross_stitch(linear(), spaces, y, scoring=scorer, **how)
+    assert_array_equal(counted.scores, scored.scores)
+    assert_array_equal(counted.resampled, scored.resampled)
+
+
+class ColumnReader(Reader):
+    """Predicts a column, as some models do."""
+
+    def predict(self, X):
+        """Return the first feature, as a table of one column."""
+        return super().predict(X)[:, None]
+
+
+def test_predictions_that_are_a_column(data):
+    """They are not compared as n x n."""
+    _, (y_train, y_test) = data
+    rows = tuple(part[:, None] * np.ones(3) + [[0, 7, 9]] for part in (y_train, y_test))
+    report = cross_stitch(
+        linear(),
+        {"a": rows, "b": rows},
+        (y_train, y_test),
+        head=ColumnReader(),
+        baselines=["retrained"],
+        **CHEAP | {"n_resamples": 2},
+    )
+    assert (report.matrix("retrained") == 1).all()
+    assert (report.resampled[2] == 1).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_targets_of_a_regressor_that_are_not_finite(data, value):
+    """Nor words."""
+    spaces, y = data
+    model = make_pipeline(RelativeProjector(20), Ridge())
+    for bad in (np.where(y[1] == 0, value, 1.0), np.array(["a", "b"])[y[1] % 2]):
+        with pytest.raises(ValueError, match=r"y_test|convert"):
+            cross_stitch(model, spaces, (y[0], bad), **CHEAP)
 
 
 def test_labels_that_are_not_trained_on(data):
