@@ -191,10 +191,14 @@ def encode_batches(name, samples, *, library, revision, device, batch_size, dtyp
     encoder, n_done, samples = None, 0, iter(samples)
     while batch := list(islice(samples, batch_size)):
         torch = load_library("torch", "encode")
-        with _own_random_state(torch, device), loading(f"{library}'s {name!r}"):
+        from skinvariant._torch import own_settings
+
+        state = _own_random_state(torch, device)
+        with state, own_settings(), loading(f"{library}'s {name!r}"):
             if encoder is None:
                 encoder = LIBRARIES[library](name, batch[0][0], device, revision)
-        with _own_random_state(torch, device), torch.inference_mode():
+        state = _own_random_state(torch, device)
+        with state, own_settings(), torch.inference_mode():
             rows = encoder([sample for _, sample in batch])
             rows = rows.float().cpu().numpy()
         yield _checked(rows, len(batch), dtype, n_done, name)
