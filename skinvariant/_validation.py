@@ -6,7 +6,7 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import type_of_target
 
 
 def namespace(X):
@@ -298,8 +298,8 @@ def check_labels(y, name="y"):
     >>> check_labels([None, "maybe"])
     Traceback (most recent call last):
         ...
-    ValueError: Unknown label type: y must be one label for each row, all of one kind \
-and none missing; got ..., types ['NoneType', 'str']
+    ValueError: y must be one label for each row, all of one kind and none missing; \
+got Unknown label type: ..., types ['NoneType', 'str']
     """
     found, types = None, set()
     kind = getattr(getattr(y, "dtype", None), "kind", None)
@@ -307,10 +307,10 @@ and none missing; got ..., types ['NoneType', 'str']
         types = {str if isinstance(label, str) else type(label) for label in y}
     try:
         with np.errstate(invalid="ignore"):  # NaN, which is an error later
-            check_classification_targets(y)  # which knows frames and lists of lists
+            target = type_of_target(y, input_name=name)  # of frames, too
         array = to_numpy(y)
-        if array.ndim != 1:
-            found = f"{type_of_target(y)} of shape {array.shape}"
+        if target not in ("binary", "multiclass") or array.ndim != 1:
+            found = f"{target}, of shape {np.shape(array)}"
         elif len(types) > 1 and str in types:  # which would all become strings
             found = "labels of several kinds"
         elif array.dtype.kind in "mM" and np.isnat(array).any():
@@ -322,8 +322,8 @@ and none missing; got ..., types ['NoneType', 'str']
     if found is not None:
         names = f", types {sorted(x.__name__ for x in types)}" if types else ""
         raise ValueError(
-            f"Unknown label type: {name} must be one label for each row, all of one "
-            f"kind and none missing; got {found}{names}"
+            f"{name} must be one label for each row, all of one kind and none missing; "
+            f"got Unknown label type: {found}{names}"
         )
     return array
 

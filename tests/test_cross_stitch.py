@@ -1111,7 +1111,7 @@ def test_targets_of_different_shapes(data):
         (lambda y: [{label} for label in y], r"types \['set'\]"),
         (lambda y: [[label] * label for label in y.tolist()], "multi-label|inhomogen"),
         (lambda y: np.eye(3, dtype=int)[y], "one label; got shapes"),
-        (lambda y: np.array(["2020", "2021", "NaT"], "M8[D]")[y], "got NaT"),
+        (lambda y: np.array(["2020", "2021", "NaT"], "M8[D]")[y], "NaT"),
     ],
 )
 def test_labels_of_no_kind(data, labels, message):
