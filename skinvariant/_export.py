@@ -32,6 +32,7 @@ try:
     import torch
 
     from skinvariant import nn
+    from skinvariant._torch import own_settings
 except ImportError as error:
     raise ImportError(
         "to_torch and to_onnx need torch: pip install 'skinvariant[onnx]'"
@@ -200,6 +201,7 @@ class LogPool(LinearPool):
 # --- fitted estimators into modules ------------------------------------------------
 
 
+@own_settings()
 def voting_module(model):
     """Return a fitted voting model, from rows to outputs, as one torch module.
 
@@ -231,6 +233,7 @@ def voting_module(model):
     return LinearPool(members, list(weights.values()), intercept).eval()
 
 
+@own_settings()
 def head_module(head):
     """Return a fitted neural head, from rows to outputs, as one torch module.
 
@@ -392,6 +395,7 @@ def _coefficients(head):
 # --- ONNX ---------------------------------------------------------------------------
 
 
+@own_settings()
 def onnx_model(model, dtype=None):
     """Return a fitted model, from rows to probabilities or targets, as ONNX.
 
@@ -408,7 +412,7 @@ def onnx_model(model, dtype=None):
     onnx.ModelProto
         The input "X" takes any number of rows.  The output is "probabilities" or
         "targets".  The metadata are the "fingerprint" of the anchors, and of a
-        classifier "classes" as JSON.
+        classifier "classes" as JSON, dates in ISO format.
 
     Raises
     ------
@@ -429,7 +433,10 @@ def onnx_model(model, dtype=None):
     if hasattr(model, "classes_"):
         module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1))
         name = "probabilities"
-        properties["classes"] = json.dumps(model.classes_.tolist())
+        classes = model.classes_
+        if classes.dtype.kind == "M":  # JSON has no dates
+            classes = np.datetime_as_string(classes)
+        properties["classes"] = json.dumps(classes.tolist())
     if dtype is None:
         dtype = "float32" if model.anchors_.dtype == np.float32 else "float64"
     rows = torch.zeros(2, model.n_features_in_, dtype=getattr(torch, dtype))

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_array
+from sklearn.utils.multiclass import type_of_target
 
 
 def namespace(X):
@@ -346,6 +347,63 @@ def check_number(name, value, kind, low, high=np.inf):
     if not low <= value <= high:
         raise ValueError(f"{wanted}; got {value!r}")
     return value
+
+
+def check_labels(y, name="y"):
+    """Return class labels as an array, if they are of one kind and none is missing.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Strings, whole numbers, bools or `numpy.datetime64`; of an array of Python
+        objects strings alone.
+    name : str, default="y"
+        What they are called, for the error message.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        The labels.
+
+    Raises
+    ------
+    ValueError
+        If they are anything else, or several for a row.
+
+    Examples
+    --------
+    >>> from skinvariant._validation import check_labels
+    >>> check_labels([None, "maybe"])
+    Traceback (most recent call last):
+        ...
+    ValueError: y must be one label for each row, all of one kind and none missing; \
+got Unknown label type: ..., types ['NoneType', 'str']
+    """
+    found, types = None, set()
+    kind = getattr(getattr(y, "dtype", None), "kind", None)
+    if isinstance(y, list | tuple) or kind == "O":
+        types = {str if isinstance(label, str) else type(label) for label in y}
+    try:
+        with np.errstate(invalid="ignore"):  # NaN, which is an error later
+            target = type_of_target(y, input_name=name)  # of frames, too
+        array = to_numpy(y)
+        if target not in ("binary", "multiclass") or array.ndim != 1:
+            found = f"{target}, of shape {np.shape(array)}"
+        elif len(types) > 1 and str in types:  # which would all become strings
+            found = "labels of several kinds"
+        elif array.dtype.kind in "mM" and np.isnat(array).any():
+            found = "NaT"
+        elif np.ma.is_masked(y):
+            found = "masked labels"
+    except (TypeError, ValueError) as error:
+        found = str(error)
+    if found is not None:
+        names = f", types {sorted(x.__name__ for x in types)}" if types else ""
+        raise ValueError(
+            f"{name} must be one label for each row, all of one kind and none missing; "
+            f"got Unknown label type: {found}{names}"
+        )
+    return array
 
 
 def check_indices(indices, n_samples, *, source, expected=None):

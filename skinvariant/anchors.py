@@ -16,7 +16,6 @@ from sklearn import config_context
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_consistent_length, check_random_state, resample
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from skinvariant._dask import fetch_rows, is_dask_array
@@ -26,6 +25,7 @@ from skinvariant._validation import (
     canonical,
     check_choice,
     check_indices,
+    check_labels,
     check_number,
     take_rows,
     to_numpy,
@@ -123,17 +123,12 @@ def stratified_anchors(X, y, n_anchors=300, random_state=None):
         )
     y = to_numpy(y)
     check_consistent_length(X, y)
-    kind = type_of_target(y, input_name="y")
-    if kind not in ("binary", "multiclass"):
-        raise ValueError(
-            f"Unknown label type: {kind}. anchors='stratified' needs class labels in "
-            f"y, 'binary' or 'multiclass'; got {kind!r}"
-        )
+    y = check_labels(y.ravel() if y.shape[1:] == (1,) else y)
     return resample(
         np.arange(X.shape[0]),
         replace=False,
         n_samples=n_anchors,
-        stratify=y.ravel(),
+        stratify=y,
         random_state=random_state,
     )
 

@@ -531,16 +531,20 @@ class _Aggregation(Module):
         Standard deviation of the Gaussian noise that is added to the normalised
         spaces, in training.  All spaces of a row get the same noise, so larger should
         mean closer in all of them.
+    dtype : torch.dtype, default=None
+        Of the weights.  None: torch's default.
     """
 
-    def __init__(self, n_spaces, n_anchors, *, space_dropout=0.0, noise=0.0):
+    def __init__(
+        self, n_spaces, n_anchors, *, space_dropout=0.0, noise=0.0, dtype=None
+    ):
         super().__init__()
         self.n_spaces = check_number("n_spaces", n_spaces, Integral, 1)
         self.n_anchors = check_number("n_anchors", n_anchors, Integral, 1)
         self.space_dropout = check_number("space_dropout", space_dropout, Real, 0, 1)
         self.noise = check_number("noise", noise, Real, 0)
         self.n_features_out = n_anchors
-        self.register_buffer("factors", torch.ones(n_spaces))
+        self.register_buffer("factors", torch.ones(n_spaces, dtype=dtype))
 
     def forward(self, spaces):
         """Aggregate several relative spaces.
@@ -584,6 +588,7 @@ class _Aggregation(Module):
         """Draw the spaces that are kept in each row, and their factor."""
         draws = torch.rand(spaces.shape[:2], dtype=spaces.dtype, device=spaces.device)
         kept = (draws >= self.space_dropout) | (draws == draws.amax(1, keepdim=True))
+        kept = kept.to(spaces.dtype)  # a quotient of integers has the default dtype
         return (kept * self.n_spaces / kept.sum(dim=1, keepdim=True))[:, :, None]
 
     def extra_repr(self):
@@ -626,6 +631,8 @@ class Concat(_Aggregation):
         Standard deviation of the Gaussian noise that is added to the normalised
         spaces, in training.  All spaces of a row get the same noise, so larger should
         mean closer in all of them.
+    dtype : torch.dtype, default=None
+        Of the weights.  None: torch's default.
 
     Examples
     --------
@@ -636,8 +643,11 @@ class Concat(_Aggregation):
     [[-1.0, 1.0, 1.0, -1.0]]
     """
 
-    def __init__(self, n_spaces, n_anchors, *, space_dropout=0.0, noise=0.0):
-        super().__init__(n_spaces, n_anchors, space_dropout=space_dropout, noise=noise)
+    def __init__(
+        self, n_spaces, n_anchors, *, space_dropout=0.0, noise=0.0, dtype=None
+    ):
+        params = {"space_dropout": space_dropout, "noise": noise, "dtype": dtype}
+        super().__init__(n_spaces, n_anchors, **params)
         self.n_features_out = n_spaces * n_anchors
 
     def _reduce(self, spaces):
@@ -662,6 +672,8 @@ class Mean(_Aggregation):
         Standard deviation of the Gaussian noise that is added to the normalised
         spaces, in training.  All spaces of a row get the same noise, so larger should
         mean closer in all of them.
+    dtype : torch.dtype, default=None
+        Of the weights.  None: torch's default.
 
     Examples
     --------
@@ -696,6 +708,8 @@ class WeightedSum(_Aggregation):
         Standard deviation of the Gaussian noise that is added to the normalised
         spaces, in training.  All spaces of a row get the same noise, so larger should
         mean closer in all of them.
+    dtype : torch.dtype, default=None
+        Of the weights.  None: torch's default.
 
     Examples
     --------
@@ -709,9 +723,12 @@ class WeightedSum(_Aggregation):
     [[0.5, 0.5]]
     """
 
-    def __init__(self, n_spaces, n_anchors, *, space_dropout=0.0, noise=0.0):
-        super().__init__(n_spaces, n_anchors, space_dropout=space_dropout, noise=noise)
-        self.logits = Parameter(torch.zeros(n_spaces))
+    def __init__(
+        self, n_spaces, n_anchors, *, space_dropout=0.0, noise=0.0, dtype=None
+    ):
+        params = {"space_dropout": space_dropout, "noise": noise, "dtype": dtype}
+        super().__init__(n_spaces, n_anchors, **params)
+        self.logits = Parameter(torch.zeros(n_spaces, dtype=dtype))
 
     def _map(self, spaces):
         return torch.softmax(self.logits, dim=0)[:, None] * spaces
@@ -755,6 +772,8 @@ class MLPSum(_Aggregation):
         Standard deviation of the Gaussian noise that is added to the normalised
         spaces, in training.  All spaces of a row get the same noise, so larger should
         mean closer in all of them.
+    dtype : torch.dtype, default=None
+        Of the weights.  None: torch's default.
 
     References
     ----------
@@ -772,10 +791,14 @@ class MLPSum(_Aggregation):
     361200
     """
 
-    def __init__(self, n_spaces, n_anchors, *, space_dropout=0.0, noise=0.0):
-        super().__init__(n_spaces, n_anchors, space_dropout=space_dropout, noise=noise)
-        self.weight = Parameter(torch.empty(n_spaces, n_anchors, n_anchors))
-        self.bias = Parameter(torch.empty(n_spaces, 1, n_anchors))
+    def __init__(
+        self, n_spaces, n_anchors, *, space_dropout=0.0, noise=0.0, dtype=None
+    ):
+        params = {"space_dropout": space_dropout, "noise": noise, "dtype": dtype}
+        super().__init__(n_spaces, n_anchors, **params)
+        sizes = (n_spaces, n_anchors, n_anchors)
+        self.weight = Parameter(torch.empty(sizes, dtype=dtype))
+        self.bias = Parameter(torch.empty(n_spaces, 1, n_anchors, dtype=dtype))
         bound = 1 / math.sqrt(n_anchors)  # as torch.nn.Linear
         for parameter in (self.weight, self.bias):
             torch.nn.init.uniform_(parameter, -bound, bound)
@@ -806,6 +829,8 @@ class AttentionSum(_Aggregation):
         Standard deviation of the Gaussian noise that is added to the normalised
         spaces, in training.  All spaces of a row get the same noise, so larger should
         mean closer in all of them.
+    dtype : torch.dtype, default=None
+        Of the weights.  None: torch's default.
 
     References
     ----------
@@ -826,11 +851,14 @@ class AttentionSum(_Aggregation):
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """
 
-    def __init__(self, n_spaces, n_anchors, *, space_dropout=0.0, noise=0.0):
-        super().__init__(n_spaces, n_anchors, space_dropout=space_dropout, noise=noise)
-        self.query = Linear(n_anchors, n_anchors)
-        self.key = Linear(n_anchors, n_anchors)
-        self.value = Linear(n_anchors, n_anchors)
+    def __init__(
+        self, n_spaces, n_anchors, *, space_dropout=0.0, noise=0.0, dtype=None
+    ):
+        params = {"space_dropout": space_dropout, "noise": noise, "dtype": dtype}
+        super().__init__(n_spaces, n_anchors, **params)
+        self.query = Linear(n_anchors, n_anchors, dtype=dtype)
+        self.key = Linear(n_anchors, n_anchors, dtype=dtype)
+        self.value = Linear(n_anchors, n_anchors, dtype=dtype)
 
     def _attention(self, spaces):
         scores = self.query(spaces) @ self.key(spaces).transpose(1, 2)
@@ -869,7 +897,7 @@ AGGREGATIONS = {
 # --- the network -----------------------------------------------------------------
 
 
-def make_head(n_inputs, n_outputs, hidden_layer_sizes=(), dropout=0.0):
+def make_head(n_inputs, n_outputs, hidden_layer_sizes=(), dropout=0.0, dtype=None):
     """Return hidden layers with ReLU, each after dropout, and an output layer.
 
     Parameters
@@ -882,6 +910,8 @@ def make_head(n_inputs, n_outputs, hidden_layer_sizes=(), dropout=0.0):
         Widths of the hidden layers.
     dropout : float in [0, 1), default=0.0
         Probability with which a value before a layer is dropped in training.
+    dtype : torch.dtype, default=None
+        Of the weights.  None: torch's default.
 
     Returns
     -------
@@ -897,9 +927,9 @@ def make_head(n_inputs, n_outputs, hidden_layer_sizes=(), dropout=0.0):
     layers = []
     drop = [Dropout(dropout)] if dropout else []
     for width in hidden_layer_sizes:
-        layers += [*drop, Linear(n_inputs, width), ReLU()]
+        layers += [*drop, Linear(n_inputs, width, dtype=dtype), ReLU()]
         n_inputs = width
-    return Sequential(*layers, *drop, Linear(n_inputs, n_outputs))
+    return Sequential(*layers, *drop, Linear(n_inputs, n_outputs, dtype=dtype))
 
 
 class InvariantNetwork(Module):

@@ -1,9 +1,9 @@
 """Out of core: transform arrays that do not fit in memory, batch by batch."""
 
-import json
 import math
 import mmap
 import pickle
+from contextlib import nullcontext
 from numbers import Integral
 from pathlib import Path
 
@@ -12,7 +12,14 @@ from joblib.hashing import NumpyHasher
 from scipy.sparse import issparse
 from sklearn.utils import gen_batches
 
-from skinvariant._files import array_digest, atomic_write
+from skinvariant._files import (
+    array_digest,
+    atomic_write,
+    dump_json,
+    exclusive,
+    parse_json,
+    parsing,
+)
 from skinvariant._progress import progress_bar
 from skinvariant._validation import check_number, to_numpy
 
@@ -20,6 +27,7 @@ __all__ = ["transform_batches"]
 
 _BATCH_MIB = 64  # of input and output together
 _SHARED = ("r", "r+", "w+")  # modes of a memory map whose pages the file has too
+_FIELDS = {"run": dict, "n_done": int, "rows": dict, "status": str}
 
 
 def transform_batches(
@@ -44,8 +52,8 @@ def transform_batches(
     checkpoint : str or path, default=None
         A small JSON file with the number of rows that are done, written after each
         batch.  If it exists, the run continues from there, and does nothing if all rows
-        are done.  It stays when the run is complete: delete it to start again.  None:
-        every call starts from the first row.
+        are done.  It stays when the run is complete: delete it to start again.  One
+        run alone can use it at a time.  None: every call starts from the first row.
     verbose : bool, default=False
         Whether to show a progress bar of rows, which needs tqdm.
 
@@ -57,12 +65,16 @@ def transform_batches(
     Raises
     ------
     TypeError
-        If `transformer` cannot transform, or cannot be pickled for a `checkpoint`;
+        If `transformer` cannot transform, returns other than real numbers, or cannot
+        be pickled for a `checkpoint`;
         if the dtype of `out` is not one of the above; if `batch_size` is no integer.
     ValueError
         If the shape of `out` differs from that of the output, a value leaves the range
         of its dtype, `batch_size` is below 1 or there are no rows; if `checkpoint`
-        belongs to another run, or `out` lacks the rows that it counts as done.
+        belongs to another run or is damaged, or `X` or `out` has other values in the
+        rows that it counts as done, as far as these are compared.
+    BlockingIOError
+        If another thread or process is using the `checkpoint`.
     ImportError
         If `verbose`, and tqdm is not installed.
 
@@ -78,8 +90,11 @@ def transform_batches(
 
     A run that is killed and started again ends with the same bytes as one that was
     not, because its batches are the same.  A checkpoint identifies its run by the
-    fitted transformer, the shape and dtype of `X`, the dtype of `out` and the batch
-    size, but not by the values of `X`.
+    fitted transformer, the shape and dtype of `X`, the dtype of `out`, the batch size,
+    and digests of the first and the last row that is done, in `X` and in `out`.  The
+    last row of `out` is compared before each batch, too, and reveals another process
+    that writes the same file under another checkpoint.  Parts of one file may be
+    written at the same time, each with a checkpoint of its own.
 
     Examples
     --------
@@ -128,49 +143,63 @@ def transform_batches(
         row = width * itemsize + math.prod(out.shape[1:]) * dtype.itemsize
         batch_size = max(1, int(_BATCH_MIB * 2**20 / max(1, row)))
     check_number("batch_size", batch_size, Integral, 1)
-    n_done = 0
-    if checkpoint is not None:
-        checkpoint = Path(checkpoint)
-        run = {
-            "transformer": _hash(transformer),
-            "X.shape": list(X.shape),
-            "X.dtype": str(getattr(X, "dtype", None)),
-            "out.dtype": str(out.dtype),
-            "batch_size": int(batch_size),
-        }
-        n_done = _rows_done(checkpoint, run, out)
-    bar = progress_bar(n_samples, unit="rows", verbose=verbose, done=n_done)
-    with bar as advance:
-        for rows in gen_batches(n_samples, int(batch_size)):
-            if rows.stop <= n_done:
-                continue
-            out[rows] = _transform(transformer, X, out, rows)
-            if hasattr(out, "flush"):
-                out.flush()
-            if checkpoint is not None:
-                state = {
-                    "run": run,
-                    "n_done": rows.stop,
-                    "last_row": _digest_of_row(out, rows.stop - 1),
-                    "status": "complete" if rows.stop == n_samples else "incomplete",
-                }
-                with atomic_write(checkpoint) as file:
-                    file.write(json.dumps(state, indent=1).encode())
-            _release_pages(X)
-            _release_pages(out)
-            advance(rows.stop - rows.start)
+    checkpoint = None if checkpoint is None else Path(checkpoint)
+    run = checkpoint and {
+        "transformer": _hash(transformer),
+        "X.shape": list(X.shape),
+        "X.dtype": str(getattr(X, "dtype", None)),
+        "out.dtype": str(out.dtype),
+        "batch_size": int(batch_size),
+    }
+    with exclusive(checkpoint) if checkpoint else nullcontext():
+        done = _read_checkpoint(checkpoint, run, X, out) if checkpoint else {}
+        n_done = done.get("n_done", 0)
+        bar = progress_bar(n_samples, unit="rows", verbose=verbose, done=n_done)
+        with bar as advance:
+            for rows in gen_batches(n_samples, int(batch_size)):
+                if rows.stop <= n_done:
+                    continue
+                values = _transform(transformer, X, out, rows)
+                if done:  # by no other process meanwhile
+                    _check_rows(done, {"out": out}, checkpoint)
+                out[rows] = values
+                if hasattr(out, "flush"):
+                    out.flush()
+                if checkpoint:
+                    done = {
+                        "run": run,
+                        "n_done": rows.stop,
+                        "rows": _digests({"X": X, "out": out}, rows.stop),
+                        "status": "complete"
+                        if rows.stop == n_samples
+                        else "incomplete",
+                    }
+                    with atomic_write(checkpoint) as file:
+                        file.write(dump_json(done).encode())
+                _release_pages(X)
+                _release_pages(out)
+                advance(rows.stop - rows.start)
     return out
+
+
+def _rows(X):
+    """Return what gives rows by position, whatever the labels of a frame are."""
+    return getattr(X, "iloc", X)
 
 
 def _transform(transformer, X, out, rows):
     """Return the output of some rows, checked, in the dtype of `out`."""
-    values = transformer.transform(X[rows])
+    values = transformer.transform(_rows(X)[rows])
     values = values.toarray() if issparse(values) else to_numpy(values)
     n_rows = rows.stop - rows.start
     if values.shape[:1] != (n_rows,):
         raise ValueError(
             f"transformer must return a row for each of the {n_rows} rows that it is "
             f"given; got shape {values.shape}"
+        )
+    if values.dtype.kind not in "biuf":
+        raise TypeError(
+            f"transformer must return real numbers; got dtype {values.dtype}"
         )
     shape = (X.shape[0], *values.shape[1:])
     if tuple(out.shape) != shape:
@@ -220,39 +249,68 @@ def _hash(transformer):
     return _Hasher(hash_name="sha1", coerce_mmap=True).hash(stored)
 
 
-def _digest_of_row(out, i):
-    """Return the digest of a row that has been written."""
-    return array_digest(np.asarray(out[i : i + 1]))
+def _digests(arrays, n_done):
+    """Return digests of the first and the last row that is done, by array."""
+    digests = {}
+    for name, array in arrays.items():
+        for i in (0, n_done - 1):
+            row = _rows(array)[i : i + 1]
+            row = row if issparse(row) else to_numpy(row)
+            of_objects = row.dtype.hasobject  # whose bytes are addresses
+            digest = _Hasher(hash_name="sha1").hash if of_objects else array_digest
+            digests[f"{name}, row {i}"] = digest(row)
+    return digests
 
 
-def _rows_done(checkpoint, run, out):
-    """Return how many rows of a run its checkpoint counts as done."""
-    if not checkpoint.exists():
-        return 0
-    try:
-        stored = json.loads(checkpoint.read_text())
-        before, n_done = dict(stored["run"]), int(stored["n_done"])
-        last_row = stored["last_row"]
-    except (ValueError, TypeError, KeyError) as error:
+def _check_rows(done, arrays, checkpoint):
+    """Raise an error if rows that are done have other values than they had then."""
+    for place, digest in _digests(arrays, done["n_done"]).items():
+        if digest == done["rows"].get(place):
+            continue
+        name, _, row = place.partition(", ")
+        if name == "X":
+            raise ValueError(
+                f"X must be that of the run of checkpoint {str(checkpoint)!r} (delete "
+                f"the file to start again); got other values in {row}"
+            )
         raise ValueError(
-            f"checkpoint {str(checkpoint)!r} must be a file that transform_batches "
-            "has written, or not exist; got another file"
-        ) from error
+            f"out must have the {done['n_done']} rows that checkpoint "
+            f"{str(checkpoint)!r} counts as done: open it with mode 'r+', since 'w+' "
+            "makes it zeros, let one process alone write it, or delete the checkpoint "
+            f"to start again; got other values in {row}"
+        )
+
+
+def _read_checkpoint(checkpoint, run, X, out):
+    """Return the state of a run that its checkpoint has, {} where there is none."""
+    if not checkpoint.exists():
+        return {}
+    data, n_samples = checkpoint.read_bytes(), run["X.shape"][0]
+    wanted = (
+        f"checkpoint {str(checkpoint)!r} must be a file that transform_batches has "
+        "written, or not exist"
+    )
+    with parsing(wanted):
+        done = parse_json(data, _FIELDS)
     differences = [
-        f"{name} is {run[name]}, was {before.get(name)}"
+        f"{name} is {run[name]}, was {done['run'].get(name)}"
         for name in run
-        if run[name] != before.get(name)
+        if run[name] != done["run"].get(name)
     ]
     if differences:
         raise ValueError(
             f"checkpoint {str(checkpoint)!r} must be of the same run (delete the file "
             f"to start again); got {'; '.join(differences)}"
         )
-    n_rows = tuple(out.shape[:1])
-    if n_rows != (run["X.shape"][0],) or _digest_of_row(out, n_done - 1) != last_row:
+    n_done = done["n_done"]
+    if not 0 < n_done <= n_samples or (
+        n_done % run["batch_size"] and n_done < n_samples
+    ):
+        raise ValueError(f"{wanted}; got n_done = {n_done} of {n_samples} rows")
+    if tuple(out.shape[:1]) != (n_samples,):
         raise ValueError(
-            f"out must have the {n_done} rows that checkpoint {str(checkpoint)!r} "
-            "counts as done: open it with mode 'r+', since 'w+' makes it zeros, or "
-            "delete the checkpoint to start again; got other values"
+            f"out must have the {n_done} rows that are done, of {n_samples}; got shape "
+            f"{tuple(out.shape)}"
         )
-    return n_done
+    _check_rows(done, {"X": X, "out": out}, checkpoint)
+    return done

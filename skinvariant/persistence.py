@@ -7,22 +7,49 @@ manifest is added.  It needs ``pip install 'skinvariant[persistence]'``.
 import hashlib
 import io
 import json
+import os
 import platform
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 from sklearn.utils.validation import check_is_fitted
 
-from skinvariant._files import array_digest, atomic_write
+from skinvariant._files import (
+    array_digest,
+    atomic_write,
+    check_arrays,
+    check_fields,
+    members_of,
+    parsing,
+    pieces_of,
+)
 from skinvariant._models import path_to_step
 from skinvariant._validation import to_numpy
 
 __all__ = ["TRUSTED", "fingerprint", "load", "read_manifest", "save"]
 
-_MANIFEST = "manifest.json"
+_WRITER = "skinvariant.persistence.save"
+_MANIFEST, _SCHEMA = "manifest.json", "schema.json"
 _FORMAT = 2
+_FIELDS = {
+    "model": str,
+    "projector": str,
+    "fingerprint": str,
+    "n_anchors": int,
+    "n_features_in": int,
+    "dtype": str,
+    "metrics": list,
+    "pre": (str, type(None)),
+    "post": (str, type(None)),
+    "aggregation": (str, type(None)),
+    "versions": dict,
+    "sha256": str,
+}
+# A file may unpack to its own size so many times, and so many bytes more: what repeats
+# itself is packed a thousandfold.  Objects made of JSON take many times its size.
+_TIMES = 4
+_MORE = {"arrays": 2**26, "json": 2**22}
 _PACKAGES = ("numpy", "scikit-learn", "skinvariant", "skops")
 
 _METRIC = "skinvariant.metrics.Metric"  # a registered one is stored by its name
@@ -178,7 +205,7 @@ def _describe(model):
         "n_features_in": step.anchors_.shape[1],
         "dtype": str(to_numpy(step.anchors_).dtype),
         "metrics": [getattr(m, "name", None) or _text(m) for m in metrics],
-        **{name: step and _text(step) for name, step in steps.items()},
+        **{name: None if x is None else _text(x) for name, x in steps.items()},
     }
 
 
@@ -186,13 +213,60 @@ def _text(option):
     return option if isinstance(option, str) else repr(option)
 
 
-def _digest(archive):
-    """Return the SHA-256 of everything in an archive except the manifest."""
-    digest = hashlib.sha256()
-    for name in sorted(set(archive.namelist()) - {_MANIFEST}):
-        digest.update(f"{name} {archive.getinfo(name).file_size} ".encode())
-        digest.update(archive.read(name))
-    return digest.hexdigest()
+def _check_size(what, unpacked, n_bytes):
+    """Raise an error if a file of `n_bytes` unpacks to more than an honest one does."""
+    most = _MORE[what] + _TIMES * n_bytes
+    if unpacked > most:
+        raise ValueError(
+            f"the {what} of a file of {n_bytes} bytes must be at most {most} bytes; "
+            f"got {unpacked}"
+        )
+
+
+def _json_of(archive, info, n_bytes):
+    """Return the content of a JSON member of a file of `n_bytes`."""
+    _check_size("json", info.file_size, n_bytes)
+    return b"".join(pieces_of(archive, info))
+
+
+def _unpack(file, n_bytes):
+    """Return what skops needs of a file, as an archive in memory, and its digest.
+
+    Members are read in pieces; sizes are checked before, and names and headers, too.
+    """
+    with ZipFile(file) as archive:
+        members, kinds = members_of(archive), {_SCHEMA: set()}
+        members.pop(_MANIFEST, None)  # save has yet to write it
+        schema = _json_of(archive, members[_SCHEMA], n_bytes)
+
+        def note(node):
+            if "file" in node:
+                kinds.setdefault(node["file"], set()).add(node["__loader__"])
+
+        json.loads(schema, object_hook=note)
+        if other := sorted(members.keys() - kinds.keys()):
+            raise ValueError(f"all members must be parts of the model; got {other[:3]}")
+        total = sum(info.file_size for info in members.values())
+        _check_size("arrays", total, n_bytes)
+        digest, unpacked = hashlib.sha256(), io.BytesIO()
+        with ZipFile(unpacked, "w") as copy:
+            for name in sorted(members):
+                digest.update(f"{name} {members[name].file_size} ".encode())
+                with copy.open(name, "w", force_zip64=True) as target:
+                    for piece in pieces_of(archive, members[name]):
+                        digest.update(piece)
+                        target.write(piece)
+    with ZipFile(unpacked) as copy:
+        for name in members:
+            if "NdArrayNode" in kinds[name]:
+                check_arrays(copy, [copy.getinfo(name)])
+            if "SparseMatrixNode" in kinds[name]:  # an archive of arrays
+                with ZipFile(io.BytesIO(copy.read(name))) as inner:
+                    parts = members_of(inner).values()
+                    total += sum(part.file_size for part in parts)
+                    _check_size("arrays", total, n_bytes)
+                    check_arrays(inner, parts)
+    return unpacked, digest.hexdigest()
 
 
 def save(model, path, *, trusted=()):
@@ -253,6 +327,11 @@ def save(model, path, *, trusted=()):
             "options by name, or pass these types as trusted to save and load; got "
             f"{unknown} in a {type(model).__name__}"
         )
+    try:
+        _, digest = _unpack(io.BytesIO(data), len(data))
+    except ValueError:  # it repeats itself so much that load would refuse it packed
+        data = skops_io.dumps(model)
+        _, digest = _unpack(io.BytesIO(data), len(data))
     buffer = io.BytesIO(data)
     with ZipFile(buffer, "a", compression=ZIP_DEFLATED) as archive:
         versions = {name: version(name) for name in _PACKAGES}
@@ -260,35 +339,41 @@ def save(model, path, *, trusted=()):
             "format": _FORMAT,
             **described,
             "versions": {"python": platform.python_version(), **versions},
-            "sha256": _digest(archive),
+            "sha256": digest,
         }
         archive.writestr(_MANIFEST, json.dumps(manifest, indent=2))
     with atomic_write(path) as file:
         file.write(buffer.getbuffer())
 
 
-@contextmanager
-def _archive(data, path):
-    """Open an archive that was read from a path; yield it and its manifest."""
-    try:
-        archive = ZipFile(io.BytesIO(data))
-        manifest = json.loads(archive.read(_MANIFEST))
-        found = manifest["format"]
-    except (BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            "path must be a file that skinvariant.persistence.save has written; got "
-            f"{path}"
-        ) from error
-    if found != _FORMAT:
-        writer = manifest.get("versions", {}).get("skinvariant")
-        old = found in range(_FORMAT)
+def _manifest_of(file, path):
+    """Return the manifest of an open file, in which all fields are as save made them.
+
+    Returns
+    -------
+    manifest : dict
+        The manifest.
+    n_bytes : int
+        The size of the file.
+    """
+    n_bytes = file.seek(0, os.SEEK_END)
+    with parsing(f"{path} must be a file that {_WRITER} has written"):
+        with ZipFile(file) as archive:
+            info = members_of(archive)[_MANIFEST]
+            manifest = json.loads(_json_of(archive, info, n_bytes))
+        check_fields(manifest, {"format": int})
+        if manifest["format"] == _FORMAT:
+            check_fields(manifest, _FIELDS)
+    if (found := manifest["format"]) != _FORMAT:
+        writer = manifest.get("versions")
+        writer = writer.get("skinvariant") if isinstance(writer, dict) else None
+        old = found < _FORMAT
         todo = "fit and save the model again" if old else "update skinvariant"
         raise ValueError(
             f"{path} must be of format {_FORMAT}; got {found!r}, written by "
             f"skinvariant {writer}: {todo}"
         )
-    with archive:
-        yield archive, manifest
+    return manifest, n_bytes
 
 
 def read_manifest(path):
@@ -309,7 +394,8 @@ def read_manifest(path):
     Raises
     ------
     ValueError
-        If `save` did not write the file, or this version cannot read its format.
+        If `save` did not write the file, its manifest is damaged, or this version
+        cannot read its format.
 
     Examples
     --------
@@ -325,8 +411,8 @@ def read_manifest(path):
     >>> manifest["metrics"], manifest["n_anchors"], manifest["n_features_in"]
     (['cosine'], 100, 64)
     """
-    with _archive(Path(path).read_bytes(), path) as (_, manifest):
-        return manifest
+    with Path(path).open("rb") as file:
+        return _manifest_of(file, path)[0]
 
 
 def load(path, *, expected=None, trusted=()):
@@ -354,8 +440,9 @@ def load(path, *, expected=None, trusted=()):
     ImportError
         If skops is not installed, or torch for a neural head.
     ValueError
-        If `save` did not write the file, if it is damaged or was altered, if this
-        version cannot read its format, or if its anchors are not those of `expected`.
+        If `save` did not write the file, if it is damaged or was altered, if it would
+        unpack to far more than its own size, if this version cannot read its format,
+        or if its anchors are not those of `expected`.
     skops.io.exceptions.UntrustedTypesFoundException
         If the file holds a type that is not trusted.
 
@@ -369,6 +456,10 @@ def load(path, *, expected=None, trusted=()):
     The digest in the manifest reveals damage and accidental changes.  Someone who
     alters the file deliberately can also replace the digest, but still cannot make it
     execute code.  Only a signature of your own protects the values.
+
+    What the file holds is read in pieces, and must not be more than 64 MiB and four
+    times the size of the file; `save` does not compress a model that repeats itself
+    more than that.  Loading takes about four times the memory of the arrays.
 
     Examples
     --------
@@ -390,18 +481,19 @@ def load(path, *, expected=None, trusted=()):
 100x64-...
     """
     skops_io, allowed = _skops(), _allowed(trusted)
-    data = Path(path).read_bytes()  # once: what is checked is what is built
-    with _archive(data, path) as (archive, manifest):
-        try:
-            whole = _digest(archive) == manifest["sha256"]
-        except BadZipFile:
-            whole = False
-    if not whole:
-        raise ValueError(
-            f"{path} must be as save wrote it; got a file that was damaged or altered"
-        )
-    if expected is not None:  # before anything is built
-        _check_anchors(manifest["fingerprint"], expected, path)
-    model = skops_io.loads(data, trusted=allowed)
-    _check_anchors(fingerprint(model), manifest["fingerprint"], path)
+    with Path(path).open("rb") as file:
+        manifest, n_bytes = _manifest_of(file, path)
+        if expected is not None:  # before anything is unpacked
+            _check_anchors(manifest["fingerprint"], expected, path)
+        refused = skops_io.exceptions.UntrustedTypesFoundException
+        wanted = f"{path} must be as save wrote it, not damaged or altered"
+        with parsing(wanted, refused):
+            unpacked, digest = _unpack(
+                file, n_bytes
+            )  # what is checked is what is built
+            if digest != manifest["sha256"]:
+                raise ValueError(f"SHA-256 must be {manifest['sha256']}; got {digest}")
+            model = skops_io.load(unpacked, trusted=allowed)
+            found = fingerprint(model)
+    _check_anchors(found, manifest["fingerprint"], path)
     return model

@@ -12,9 +12,9 @@ import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 
-from skinvariant._validation import check_corresponding, check_number
+from skinvariant._validation import check_corresponding, check_labels, check_number
 from skinvariant.relative import RelativeProjector
 
 __all__ = ["AnchorCurveDisplay", "DiagnosisDisplay", "SpaceDisplay", "StitchingDisplay"]
@@ -693,6 +693,7 @@ class SpaceDisplay:
         """
         X_a, X_b = check_corresponding(X_a, X_b, min_columns=2)
         check_consistent_length(X_a, y)
+        y = None if y is None else check_labels(y)
         if projector is None:
             projector = RelativeProjector(
                 min(300, len(X_a)), pre="center", random_state=0
@@ -732,7 +733,7 @@ class SpaceDisplay:
         self.points_ = np.empty((2, 2), dtype=object)
         for (i, j), ax in np.ndenumerate(self.axes_):
             X = np.asarray((self.absolute, self.relative)[i][j])
-            y = np.zeros(len(X)) if self.y is None else column_or_1d(self.y)
+            y = np.zeros(len(X)) if self.y is None else check_labels(self.y)
             classes = np.unique(y)
             self.points_[i, j] = [
                 ax.scatter(

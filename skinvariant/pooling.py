@@ -373,7 +373,7 @@ class PooledClassifier(ClassifierMixin, _Pool):
         if unknown := set(y.tolist()).difference(classes.tolist()):
             raise ValueError(
                 f"y must hold the members' classes {classes.tolist()}; got "
-                f"{sorted(unknown)}"
+                f"{sorted(unknown, key=repr)}"
             )
         targets = (y[:, None] == classes).astype(np.float64)
         for name, member in self.estimators[1:]:

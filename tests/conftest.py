@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+import random
 
 import pytest
 
@@ -86,3 +87,24 @@ def pytest_collection_modifyitems(config, items):
     if dropped:
         config.hook.pytest_deselected(items=[item for item in items if item in dropped])
         items[:] = [item for item in items if item not in dropped]
+
+
+@pytest.fixture
+def damages():
+    """Yield damaged copies of the bytes of a file: bits flipped, parts cut out."""
+
+    def damage(content, n_copies, seed=0):
+        rng = random.Random(seed)
+        for i in range(n_copies):
+            copy = bytearray(content)
+            start, n_bytes = rng.randrange(len(copy)), rng.choice([1, 1, 2, 8, 64])
+            if i % 4 == 0:
+                del copy[start:]
+            elif i % 4 == 1:
+                del copy[start : start + n_bytes]
+            else:
+                for place in range(start, min(start + n_bytes, len(copy))):
+                    copy[place] ^= 1 << rng.randrange(8)
+            yield bytes(copy)
+
+    return damage

@@ -36,6 +36,7 @@ from skinvariant import (
     RelativeProjector,
     stitch,
 )
+from skinvariant._files import dump_json
 from skinvariant.anchors import choose_anchors
 from skinvariant.datasets import make_related_spaces
 from skinvariant.stitching import (
@@ -670,11 +671,128 @@ def test_json_there_and_back(report, tmp_path):
         assert str(again) == str(report)
 
 
-@pytest.mark.parametrize("text", ['{"a": 1}', "{}"])
-def test_other_json_is_refused(text):
+def changed(report, **changes):
+    """Return the JSON of a report with other values, and their digest."""
+    content = json.loads(report.to_json())
+    del content["sha256"]
+    return dump_json(content | changes)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "{}", "{", '{"a":' * 10**5, "{\udcff"])
+def test_other_json_is_refused(text, tmp_path):
     """Not every JSON is a report."""
-    with pytest.raises(ValueError, match=r"must be a report written by .*; got '{"):
-        StitchingReport.from_json(text)
+    path = tmp_path / "report.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    for source in (text, path):
+        with pytest.raises(ValueError, match=r"must be a report written by .*; got an"):
+            StitchingReport.from_json(source)
+    for content in (b"", b"[]", b"null", b"\xff"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"must be a report written by .*; got an"):
+            StitchingReport.from_json(path)
+
+
+SHAPE = [2, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scores": 3},
+        {"scores": None},
+        {"scores": [0.5]},
+        {"scores": {}},
+        {"scores": {"shape": SHAPE}},
+        {"scores": {"shape": SHAPE, "values": [0.5] * 7}},
+        {"scores": {"shape": SHAPE, "values": ["0.5"] * 8}},
+        {"scores": {"shape": SHAPE, "values": [True] * 8}},
+        {"scores": {"shape": SHAPE, "values": [[0.5]] * 8}},
+        {"scores": {"shape": SHAPE, "values": 8}},
+        {"scores": {"shape": [8], "values": [0.5] * 8}},
+        {"scores": {"shape": [2, 1, 2, 2], "values": [0.5] * 8}},
+        {"scores": {"shape": [2, 1, 0, 2, 2], "values": []}},
+        {"scores": {"shape": "ab", "values": []}},
+        {"scores": {"shape": [10**30], "values": []}},
+        {"resampled": {"shape": SHAPE, "values": [0.5]}},
+        {"resampled": {"shape": [1, *SHAPE], "values": [0.5] * 8}},
+        {"spaces": ["a"]},
+        {"spaces": ["a", "a"]},
+        {"spaces": ["a", 3]},
+        {"spaces": ["a", ["b"]]},
+        {"spaces": "ab"},
+        {"spaces": ["a", "b", "c"]},
+        {"methods": ["own", "retrained"]},
+        {"methods": ["own", "stitched", "best"]},
+        {"methods": []},
+        {"n_anchors": []},
+        {"n_anchors": [0]},
+        {"n_anchors": [2.5]},
+        {"n_anchors": [20, 10]},
+        {"n_anchors": ["ten"]},
+        {"n_anchors": 10},
+        {"scoring": None},
+        {"scoring": ["accuracy"]},
+        {"votes": 1},
+        {"format": "skinvariant.OtherReport"},
+        {"format": 1},
+        {"seeds": 3},
+    ],
+    ids=repr,
+)
+def test_a_report_is_checked_while_it_is_read(changes):
+    """Every field, though the digest is right: nothing fails at the first print."""
+    report = report_of(np.full(SHAPE, 0.5))
+    assert StitchingReport.from_json(changed(report)).scores.shape == tuple(SHAPE)
+    with pytest.raises(ValueError, match=r"must be a report written by .*; got an"):
+        StitchingReport.from_json(changed(report, **changes))
+
+
+@pytest.mark.parametrize("key", ["format", "scores", "spaces", "votes", "sha256"])
+def test_a_report_without_a_field(key):
+    """It is named."""
+    content = json.loads(report_of(np.full(SHAPE, 0.5)).to_json())
+    del content[key]
+    with pytest.raises(ValueError, match=rf"must have the keys \['{key}'\]"):
+        StitchingReport.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "0.25"])
+def test_other_numbers_in_a_report(number):
+    """JSON has neither NaN nor infinity, and another number is another report."""
+    text = report_of(np.full(SHAPE, 0.5)).to_json()
+    with pytest.raises(ValueError, match="must be a report written by"):
+        StitchingReport.from_json(text.replace("0.5", number, 1))
+
+
+def test_damaged_reports(report, tmp_path, damages):
+    """Each is the same report, or a ValueError."""
+    path, refused = tmp_path / "report.json", 0
+    for content in damages(report_of(np.full(SHAPE, 0.5)).to_json().encode(), 500):
+        path.write_bytes(content)
+        try:
+            again = StitchingReport.from_json(path)
+        except ValueError as error:
+            refused += "must be a report written by" in str(error)
+            continue
+        assert_array_equal(again.scores, np.full(SHAPE, 0.5))
+        assert again.methods == ("own", "stitched")
+    assert refused > 480
+
+
+@pytest.mark.parametrize(
+    ("error", "changes"),
+    [
+        (ValueError, {"methods": ("own", "stitch")}),
+        (TypeError, {"spaces": "ab"}),
+        (ValueError, {"scores": np.zeros((2, 1, 1, 3, 3))}),
+        (TypeError, {"scores": np.full(SHAPE, "0.5")}),
+        (TypeError, {"n_anchors": 10}),
+    ],
+)
+def test_a_report_is_checked_while_it_is_made(error, changes):
+    """Also by its constructor."""
+    with pytest.raises(error, match="must be"):
+        dataclasses.replace(report_of(np.full(SHAPE, 0.5)), **changes)
 
 
 def test_the_frame_has_each_score_once(report):
@@ -806,9 +924,48 @@ def test_without_an_interval_there_is_no_verdict():
 
 def test_without_scores_there_is_no_verdict():
     """A scorer that returns NaN leaves no worst pair."""
-    text = report_of(np.full((2, 1, 1, 2, 2), np.nan)).summary()
+    report = report_of(np.full((2, 1, 1, 2, 2), np.nan))
+    text = report.summary()
     assert text.endswith("No pair of a head and another encoder has a stitched score.")
     assert "inf" not in text
+    with pytest.raises(ValueError, match="must be positive; got nan"):
+        report.passes(0)
+
+
+VERDICTS = ("Stitch.", "Better", "do not show", "Not tried")
+
+
+@pytest.mark.parametrize("missing", [np.nan, -np.inf])
+def test_without_some_scores_there_is_no_verdict(missing):
+    """The pairs that have none could be the bad ones."""
+    levels = np.array([0.9, 0.8, 0.6])[:, None, None, None, None]
+    scores = levels + np.zeros((3, 1, 3, 3, 3))
+    scores[1, 0, 2, 0, 1] = missing  # one seed
+    methods = ("own", "stitched", "translate_ridge")
+    report = report_of(scores, scores, methods=methods)
+    text = report.summary()
+    assert "1 of 6 pairs have no stitched score (NaN), so that there is no" in text
+    assert re.search(r"\nstitched .* \(5 of 6 pairs\)\n", text)
+    assert not any(verdict in text for verdict in VERDICTS)
+    assert " nan" not in text
+    assert "inf" not in text
+    with pytest.raises(ValueError, match=r"got 1 of 9 without \(NaN\)"):
+        report.passes(0)
+
+
+def test_without_scores_of_some_resamples_there_is_no_verdict():
+    """Those that are undefined may be the extreme ones."""
+    levels = np.array([0.9, 0.8, 0.6])[:, None, None, None, None]
+    resampled = levels + np.random.default_rng(0).random((3, 1, 9, 2, 2)) / 99
+    resampled[1, 0, 4, 0, 1] = np.nan
+    methods = ("own", "stitched", "translate_ridge")
+    scores = levels + np.zeros((3, 1, 2, 2, 2))
+    report = report_of(scores, resampled, methods=methods)
+    text = report.summary()
+    assert "Stitching minus this: +0.200, without an interval." in text
+    assert text.endswith("On some resampled rows there is no score (NaN).")
+    assert np.isnan(report.interval("stitched")[1:]).all()
+    assert np.isfinite(report.interval("own")).all()
 
 
 def test_the_summary_names_the_worst_pair_and_useless_ones():
@@ -866,7 +1023,11 @@ def wrong(spaces, name, X_train=None, X_test=None):
         (lambda s: {"a": s["a"]}, r"at least 2; got \['a'\]"),
         (lambda s: s | {1: s["a"]}, "must be strings; got 1"),
         (lambda s: s | {"b": s["b"][0]}, r"\['b'\] must be a pair .*; got ndarray"),
-        (lambda s: s | {"b": (*s["b"], s["b"][0])}, r"\['b'\] must be a pair"),
+        (lambda s: s | {"b": (*s["b"], s["b"][0])}, r"be a pair .*; got tuple of 3"),
+        (lambda s: s | {"b": s["b"][:1]}, r"must be a pair .*; got tuple of 1"),
+        (lambda s: s | {"b": np.zeros((2, 80, 4))}, r"be a pair .*; got ndarray"),
+        (lambda s: s | {"b": {0: s["b"][0], 1: s["b"][1]}}, "be a pair .*; got dict"),
+        (lambda s: s | {"b": [s["b"][0][0], s["b"][1]]}, "Expected 2D array"),
         (lambda s: wrong(s, "b", s["b"][0][1:]), "'a' with 80 rows, of 'b' with 79"),
         (lambda s: wrong(s, "c", None, s["c"][1][1:]), "60 rows, of 'c' with 59"),
         (lambda s: wrong(s, "c", None, s["b"][1]), "4 features, X_test with 6"),
@@ -907,6 +1068,14 @@ def test_wrong_targets(data):
     spaces, (y_train, y_test) = data
     with pytest.raises(ValueError, match=r"y must be a pair .*; got ndarray"):
         cross_stitch(linear(), spaces, y_train, **CHEAP)
+    with pytest.raises(ValueError, match=r"y must be a pair .*; got tuple of 3"):
+        cross_stitch(linear(), spaces, (y_train, y_test, y_test), **CHEAP)
+    with pytest.raises(ValueError, match=r"y must be a pair .*; got list of 1"):
+        cross_stitch(linear(), spaces, [y_train], **CHEAP)
+    with pytest.raises(ValueError, match=r"y must be a pair .*; got dict"):
+        cross_stitch(linear(), spaces, {0: y_train, 1: y_test}, **CHEAP)
+    with pytest.raises(ValueError, match=r"y must be a pair .*; got ndarray"):
+        cross_stitch(linear(), spaces, np.array([y_test, y_test]), **CHEAP)
     with pytest.raises(
         ValueError, match=r"y_test must have .* 60 .* got shape \(59,\)"
     ):
@@ -929,6 +1098,109 @@ def test_targets_of_different_shapes(data):
         for y in ((y_train, y_test), (column, columns))
     )
     assert_allclose(two.scores, one.scores)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (lambda y: np.where(y, y, np.nan), "contains NaN"),
+        (lambda y: [None if label == 1 else "a" for label in y], "'NoneType', 'str'"),
+        (lambda y: [label or "a" for label in y.tolist()], r"types \['int', 'str'\]"),
+        (lambda y: np.array([str(label).encode() for label in y]), "bytes"),
+        (lambda y: y + 0.5, "continuous"),
+        (lambda y: [{label} for label in y], r"types \['set'\]"),
+        (lambda y: [[label] * label for label in y.tolist()], "multi-label|inhomogen"),
+        (lambda y: np.eye(3, dtype=int)[y], "one label; got shapes"),
+        (lambda y: np.array(["2020", "2021", "NaT"], "M8[D]")[y], "NaT"),
+    ],
+)
+def test_labels_of_no_kind(data, labels, message):
+    """Missing, mixed, continuous or several: refused before any fit."""
+    spaces, y = data
+    both = tuple(labels(part) for part in y)
+    with pytest.raises(ValueError, match=message):
+        cross_stitch(linear(), spaces, both, **CHEAP)
+    if "shapes" not in message:
+        with pytest.raises(ValueError, match=rf"y_test must be one label.*({message})"):
+            cross_stitch(linear(), spaces, (y[0], both[1]), **CHEAP)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda y: y == 1,
+        lambda y: y - 1.0,
+        lambda y: np.array(["one", "two", "three"])[y],
+        lambda y: np.array(["one", "two", "three"], dtype=object)[y],
+        lambda y: np.array(["2020", "2021", "2022"], "M8[D]")[y],
+    ],
+)
+def test_labels_of_any_kind(data, kind):
+    """Their names do not matter, nor what indexes them: rows go by position."""
+    spaces, y = data
+    spaces = {name: spaces[name] for name in "ab"}
+    y = tuple(kind(part) for part in y)
+    numbers = tuple(np.searchsorted(np.unique(y[0]), part) for part in y)
+    how = {"baselines": ["few_shot"], "random_state": 0}
+    how |= {"n_seeds": 1, "n_resamples": 3}
+    expected = cross_stitch(linear(), spaces, numbers, **how)
+    found = [cross_stitch(linear(), spaces, y, **how)]
+    if y[0].dtype.kind != "M":
+        pd = pytest.importorskip("pandas")
+        index = [[(0, i % 2) for i in range(len(part))] for part in y]
+        series = tuple(map(pd.Series, y, index))
+        frames = {name: tuple(map(pd.DataFrame, spaces[name], index)) for name in "ab"}
+        found.append(cross_stitch(linear(), frames, series, **how))
+    for report in found:
+        assert_array_equal(report.scores, expected.scores)
+        assert_array_equal(report.resampled, expected.resampled)
+
+
+@pytest.mark.parametrize("kind", [int, str])
+def test_accuracies_of_resamples_are_those_of_scikit_learn(data, kind):
+    """They are counted, since the scorer is slow."""
+    spaces, y = data
+    y = tuple(part.astype(kind) for part in y)
+    how = {"baselines": ["majority", "few_shot"], **CHEAP, "n_resamples": 5}
+    counted = cross_stitch(linear(), spaces, y, **how)
+    scorer = make_scorer(accuracy_score)
+    scored = cross_stitch(linear(), spaces, y, scoring=scorer, **how)
+    assert_array_equal(counted.scores, scored.scores)
+    assert_array_equal(counted.resampled, scored.resampled)
+
+
+class ColumnReader(Reader):
+    """Predicts a column, as some models do."""
+
+    def predict(self, X):
+        """Return the first feature, as a table of one column."""
+        return super().predict(X)[:, None]
+
+
+def test_predictions_that_are_a_column(data):
+    """They are not compared as n x n."""
+    _, (y_train, y_test) = data
+    rows = tuple(part[:, None] * np.ones(3) + [[0, 7, 9]] for part in (y_train, y_test))
+    report = cross_stitch(
+        linear(),
+        {"a": rows, "b": rows},
+        (y_train, y_test),
+        head=ColumnReader(),
+        baselines=["retrained"],
+        **CHEAP | {"n_resamples": 2},
+    )
+    assert (report.matrix("retrained") == 1).all()
+    assert (report.resampled[2] == 1).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_targets_of_a_regressor_that_are_not_finite(data, value):
+    """Nor words."""
+    spaces, y = data
+    model = make_pipeline(RelativeProjector(20), Ridge())
+    for bad in (np.where(y[1] == 0, value, 1.0), np.array(["a", "b"])[y[1] % 2]):
+        with pytest.raises(ValueError, match=r"y_test|Convert"):
+            cross_stitch(model, spaces, (y[0], bad), **CHEAP)
 
 
 def test_labels_that_are_not_trained_on(data):

@@ -404,6 +404,83 @@ def test_load_whole_embeddings_of_fewer_parts(tmp_path):
     assert_array_equal(bunch.X_test["gcn_s1"], arrays["X_gcn_s1"][[7, 2]])
 
 
+def test_load_bfloat16(tmp_path):
+    """NumPy stores its bytes without a name: the upper half of a float32."""
+    values = np.array([[1.0, -2.5], [3e38, 0.0], [np.inf, 2.0**-130]], np.float32)
+    halves = (values.view(np.uint32) >> 16).astype(np.uint16).view("V2")
+    expected = (halves.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    np.savez(tmp_path / "one.npz", X_a_train=halves, X_a_test=halves[:1], X_b=halves)
+    bunch = load_embeddings(tmp_path / "one.npz", dtype="float64")
+    for X, n_rows in ((bunch.X_train["a"], 3), (bunch.X_test["a"], 1)):
+        assert X.dtype == np.float64
+        assert_array_equal(X, expected[:n_rows])
+    assert_array_equal(bunch.X["b"], expected)
+    assert_allclose(expected, values, rtol=2**-7)
+
+
+@pytest.mark.parametrize("kind", ["V1", "V3", "U3", "S2", "complex64", "M8[D]"])
+def test_load_what_is_no_real_number(tmp_path, kind):
+    """It is neither guessed nor parsed."""
+    write_spaces(tmp_path / "spaces.npz", X_bert_base_test=np.zeros((3, 4), kind))
+    with pytest.raises(
+        ValueError, match="X_bert_base_test must hold real numbers; got"
+    ):
+        load_embeddings(tmp_path / "spaces.npz")
+
+
+@pytest.mark.parametrize("name", ["idx", "mask"])
+def test_load_masks_of_three_splits(tmp_path, name):
+    """By either name, and the rows are those that indices would give."""
+    path = tmp_path / "graph.npz"
+    masks = {part: np.zeros(9, bool) for part in ("train", "val", "test")}
+    for part, rows in (("train", [1, 6]), ("val", [0, 3, 8]), ("test", [2, 7])):
+        masks[part][rows] = True
+    none = dict.fromkeys(["train_idx", "val_idx", "test_idx"])
+    named = {f"{part}_{name}": mask for part, mask in masks.items()}
+    arrays = write_whole(path, **none | named)
+    bunch = load_embeddings(path)
+    X = arrays["X_gcn_s0"]
+    assert_array_equal(bunch.X_train["gcn_s0"], X[[1, 6, 0, 3, 8]])
+    assert_array_equal(bunch.X_test["gcn_s0"], X[[2, 7]])
+    assert_array_equal(bunch.y_train, arrays["y"][[1, 6, 0, 3, 8]])
+    assert_array_equal(bunch[f"val_{name}"], masks["val"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"train_idx": np.ones(8, bool)},
+            ValueError,
+            r"of 9 samples; got shape \(8,\)",
+        ),
+        ({"train_idx": np.ones((9, 2), bool)}, ValueError, r"got shape \(9, 2\)"),
+        (
+            {"train_mask": np.ones(9, bool)},
+            ValueError,
+            r"\['train_idx', 'train_mask'\]",
+        ),
+        ({"test_idx": np.array([9])}, ValueError, r"test_idx must lie in .* got \[9\]"),
+        ({"test_idx": np.array([-1])}, ValueError, r"test_idx must lie .* got \[-1\]"),
+        ({"test_idx": np.array([1, 1])}, ValueError, r"must be distinct; got .* \[1\]"),
+        ({"test_idx": np.array([0.5])}, TypeError, r"got dtype float64"),
+        ({"test_idx": np.array([[0]])}, ValueError, r"got shape \(1, 1\)"),
+    ],
+)
+def test_rows_that_are_not_of_a_space(tmp_path, changes, error, message):
+    """No row is taken twice, or from the end."""
+    write_whole(tmp_path / "graph.npz", **changes)
+    with pytest.raises(error, match=message):
+        load_embeddings(tmp_path / "graph.npz")
+
+
+def test_labels_of_different_kinds(tmp_path):
+    """Words and numbers would all become words."""
+    write_spaces(tmp_path / "spaces.npz", y_test=np.array(["1", "2", "0"]))
+    with pytest.raises(ValueError, match=r"one kind; got dtypes \['int64', '<U1'\]"):
+        load_embeddings(tmp_path / "spaces.npz")
+
+
 def test_load_images(tmp_path):
     """Raw images are no space: they stay as they are."""
     images = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)

@@ -1,5 +1,6 @@
 """The heads: scikit-learn estimators around a network that skorch trains."""
 
+import contextlib
 import copy
 import functools
 import io
@@ -31,7 +32,12 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 torch = pytest.importorskip("torch")
 pytest.importorskip("skorch")
 
-from skorch.callbacks import EarlyStopping, EpochScoring, LRScheduler  # noqa: E402
+from skorch.callbacks import (  # noqa: E402
+    Callback,
+    EarlyStopping,
+    EpochScoring,
+    LRScheduler,
+)
 from torch.optim.lr_scheduler import StepLR  # noqa: E402
 
 from skinvariant import (  # noqa: E402
@@ -343,6 +349,76 @@ def test_labels_of_any_kind(labels, digits):
     assert (head.predict(X) == named).mean() > 0.8
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([None, "maybe"], "one kind and none missing.*'NoneType', 'str'"),
+        ([1, "a"], "one kind and none missing.*'int', 'str'"),
+        (np.array([1, "a"], object), "one kind and none missing.*'int', 'str'"),
+        (np.array(["a", np.nan], object), "NaN|'float', 'str'"),
+        (np.array([0.0, np.nan]), "NaN"),
+        (np.array(["2020", "NaT"], "M8[D]"), "NaT"),
+        (np.array([b"a", b"b"]), "bytes"),
+        (np.array([0.5, 1.5]), "Unknown label type"),
+        ([{1}, {2}], "types .*'set'"),
+    ],
+)
+def test_labels_of_no_kind(labels, message, digits):
+    """Before any training, and in whichever method."""
+    X, _, y, _ = digits
+    y = y[:200] % 2
+    bad = [labels[label] for label in y]
+    bad = np.array(bad, labels.dtype) if isinstance(labels, np.ndarray) else bad
+    head = InvariantClassifier(20, max_epochs=1)
+    for method in (head.fit, fitted().fine_tune):
+        with pytest.raises((TypeError, ValueError), match=message):
+            method(X[:200], bad)
+    with pytest.raises((TypeError, ValueError), match=message):
+        head.partial_fit(X[:200], bad, classes=[0, 1])
+    with pytest.raises((TypeError, ValueError), match=f"classes.*({message})"):
+        head.partial_fit(X[:200], y, classes=labels)
+
+
+def test_several_labels_for_a_row(digits):
+    """Indicators, lists of lists and sparse ones: all are refused."""
+    X, _, y, _ = digits
+    indicators = np.eye(10, dtype=int)[y]
+    for bad in (indicators, indicators.tolist(), csr_array(indicators)):
+        with pytest.raises((TypeError, ValueError), match=r"1d array|one label|parse"):
+            InvariantClassifier(20).fit(X, bad)
+    with pytest.raises(ValueError, match="1d array"):
+        fitted().fine_tune(X, indicators)
+
+
+def test_dates_as_labels(digits):
+    """They come back as dates; in ONNX, whose metadata are texts, in ISO format."""
+    pytest.importorskip("onnxscript")
+    X, _, y, _ = digits
+    dates = np.array(["2024-02-29", "2025-01-01"], "M8[ns]")  # numbers as a list
+    head = InvariantClassifier(20, metrics=("cosine",), max_epochs=1, random_state=0)
+    head.fit(X[:99], dates[y[:99] % 2])
+    assert set(head.predict(X[:99])) <= set(dates)
+    model = head.to_onnx()
+    found = json.loads({x.key: x.value for x in model.metadata_props}["classes"])
+    assert np.array_equal(np.array(found, dates.dtype), dates)
+
+
+@pytest.mark.parametrize("index", [[0] * 99, [(i, 0) for i in range(99)][::-1]])
+def test_labels_of_an_index_do_not_matter(index, digits):
+    """Rows, targets and weights go together by position."""
+    pd = pytest.importorskip("pandas")
+    X, _, y, _ = digits
+    weights = np.arange(99.0)
+    head = InvariantClassifier(20, max_epochs=1, random_state=0)
+    expected = clone(head).fit(X[:99], y[:99], sample_weight=weights)
+    index = pd.Index(index)
+    series = pd.Series(y[:99], index), pd.Series(weights, index[::-1])
+    found = head.fit(pd.DataFrame(X[:99], index), series[0], sample_weight=series[1])
+    rows = pd.DataFrame(X[:99], index[::-1])
+    expected = expected.predict_proba(X[:99])
+    np.testing.assert_allclose(found.predict_proba(rows), expected, atol=1e-5)
+
+
 def test_rows_without_weight_do_not_count(digits):
     """A fit with wrong labels of weight 0 equals one without these rows."""
     X, X_test, y, y_test = digits
@@ -640,6 +716,59 @@ def test_an_interruption_is_not_swallowed(digits, monkeypatch):
             head.fit(X, y)
 
 
+class Interrupting(Callback):
+    """Raises what Control and C raises, in one of the methods of a callback."""
+
+    def __init__(self, method, when=2):
+        self.method = method
+        self.when = when
+
+    def notify(self, method, net):
+        """Raise it at the second time."""
+        if method == self.method:
+            self.when -= 1
+            if self.when == 0:
+                raise KeyboardInterrupt
+
+    def on_train_begin(self, net, **kwargs):
+        """At the begin of the training."""
+        self.notify("on_train_begin", net)
+
+    def on_epoch_begin(self, net, **kwargs):
+        """At the begin of an epoch."""
+        self.notify("on_epoch_begin", net)
+
+    def on_batch_end(self, net, **kwargs):
+        """After a batch."""
+        self.notify("on_batch_end", net)
+
+    def on_epoch_end(self, net, **kwargs):
+        """At the end of an epoch."""
+        self.notify("on_epoch_end", net)
+
+
+@pytest.mark.parametrize("method", ["on_epoch_begin", "on_batch_end", "on_epoch_end"])
+@pytest.mark.parametrize("stop", [False, True])
+def test_an_interruption_in_a_callback_is_not_swallowed(method, stop, digits):
+    """At the end of an epoch neither, where skorch's EarlyStopping raises its own."""
+    X, _, y, _ = digits
+    callbacks = [Interrupting(method)]
+    if stop:
+        callbacks.insert(0, EarlyStopping("train_loss", patience=9))
+    head = InvariantClassifier(30, max_epochs=4, callbacks=callbacks, random_state=0)
+    threads = torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt):
+        head.fit(X, y)
+    assert head.history_ == []
+    assert torch.get_num_threads() == threads
+    expected = clone(head).set_params(callbacks=None).fit(X, y)
+    head = head.set_params(callbacks=None).fit(X, y)
+    assert np.array_equal(head.predict_proba(X), expected.predict_proba(X))
+    with pytest.raises(KeyboardInterrupt):
+        head.set_params(callbacks=callbacks).fine_tune(X, y)
+    assert np.array_equal(head.predict_proba(X), expected.predict_proba(X))
+
+
 def test_divergence_is_an_error(digits):
     """The error suggests a smaller learning rate."""
     X, _, y, _ = digits
@@ -669,6 +798,131 @@ def test_callbacks_of_skorch(digits):
     loaded = pickle.loads(pickle.dumps(head))
     assert len(loaded.fine_tune(X, y).history_) < 20
     assert len(head.set_params(callbacks=None).fit(X, y).history_) == 20
+
+
+# --- settings of torch ---------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    """Set it, and restore it."""
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        assert torch.get_default_dtype() == dtype
+        torch.set_default_dtype(torch.float32)
+
+
+@contextlib.contextmanager
+def default_device(device):
+    """Set it, and restore it."""
+    torch.set_default_device(device)
+    try:
+        yield
+    finally:
+        assert torch.get_default_device() == torch.device(device)
+        torch.set_default_device(None)
+
+
+@contextlib.contextmanager
+def no_gradients():
+    """Set it as `torch.set_grad_enabled` does without a context, and restore it."""
+    torch.set_grad_enabled(False)
+    try:
+        yield
+    finally:
+        assert not torch.is_grad_enabled()
+        torch.set_grad_enabled(True)
+
+
+@contextlib.contextmanager
+def deterministic():
+    """Set it, and restore it."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        assert torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(False)
+
+
+@contextlib.contextmanager
+def inference():
+    """Enter the mode, and see that it is left as it was."""
+    with torch.inference_mode():
+        yield
+        assert torch.is_inference_mode_enabled()
+
+
+SETTINGS = {
+    "float64": lambda: default_dtype(torch.float64),
+    "bfloat16": lambda: default_dtype(torch.bfloat16),
+    "meta": lambda: default_device("meta"),
+    "no gradients": no_gradients,
+    "no_grad": torch.no_grad,
+    "inference": inference,
+    "deterministic": deterministic,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+}
+
+
+def everything(kind, aggregation):
+    """Return what heads compute from fit to export, as bytes."""
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:120].astype(np.float32), y[:120]
+    how = {"hidden_layer_sizes": 9, "dropout": 0.1, "max_epochs": 2, "random_state": 0}
+    head = kind(20, aggregation=aggregation, early_stopping=True, **how).fit(X, y)
+    new = head.rebase(X[head.anchor_indices_, ::-1])
+    tuned = new.fine_tune(X[:40, ::-1], y[:40], part="all")
+    online = head.set_params(early_stopping=False).partial_fit(X[:40], y[:40])
+    loaded = pickle.loads(pickle.dumps(online)).partial_fit(X[:40], y[:40])
+    outputs = [head.transform(X), new.predict(X), tuned.predict(X), loaded.predict(X)]
+    module = loaded.to_torch()
+    tensors = [*module.parameters(), *module.buffers()]
+    assert not any(tensor.is_inference() for tensor in tensors)
+    return [x.tobytes() for x in outputs + [t.detach().numpy() for t in tensors]]
+
+
+under_defaults = functools.cache(everything)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("kind", BOTH)
+def test_settings_of_torch_change_nothing(kind, setting):
+    """The same bits, and the setting is afterwards what it was."""
+    expected = under_defaults(kind, "mlp_sum")
+    with SETTINGS[setting]():
+        assert everything(kind, "mlp_sum") == expected
+
+
+@pytest.mark.parametrize("aggregation", sorted({*AGGREGATIONS} - {"mlp_sum"}))
+@pytest.mark.parametrize("setting", ["float64", "inference"])
+def test_settings_of_torch_change_no_aggregation(aggregation, setting):
+    """Each names the dtype of its weights."""
+    expected = under_defaults(InvariantClassifier, aggregation)
+    with SETTINGS[setting]():
+        assert everything(InvariantClassifier, aggregation) == expected
+
+
+def test_exports_under_settings_of_torch(digits):
+    """Under all at once, of a head and of a vote: the outputs are those without."""
+    X, _, y, _ = digits
+    how = {"n_anchors": 20, "metrics": ("cosine",), "random_state": 0}
+    head = InvariantClassifier(max_epochs=1, **how).fit(X[:200], y[:200])
+    vote = InvariantVotingClassifier(**how).fit(X[:200], y[:200])
+    with contextlib.ExitStack() as stack:
+        for setting in ("float64", "meta", "no_grad", "inference", "deterministic"):
+            stack.enter_context(SETTINGS[setting]())
+        modules = [vote.to_torch(), head.to_torch()]
+        for model in (head, vote):
+            outputs = by_onnx(model, X[:9])[0]
+            expected = model.predict_proba(X[:9])
+            np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    rows = torch.from_numpy(X[:9]).requires_grad_()
+    for module in modules:
+        module(rows).sum().backward()
+    assert bool(torch.isfinite(rows.grad).all())
 
 
 # --- devices -----------------------------------------------------------------------

@@ -6,6 +6,7 @@ real files.
 
 import gzip
 import hashlib
+import inspect
 import json
 import os
 import pickle
@@ -553,7 +554,7 @@ def test_no_sample_runs_into_the_next():
     assert len(keys) == 3
 
 
-@pytest.mark.parametrize("damage", ["cut", "bit", "empty", "text"])
+@pytest.mark.parametrize("damage", ["cut", "bit", "empty", "text", "other", "rows"])
 def test_a_broken_cache(bert_folder, tmp_path, damage):
     """A file that is not whole is told of and made anew."""
     X = encode(bert_folder, TEXTS, cache=tmp_path)
@@ -562,7 +563,10 @@ def test_a_broken_cache(bert_folder, tmp_path, damage):
     content[len(content) // 2] ^= 1
     size = len(content)
     damaged = {"cut": content[: size // 2], "bit": content, "empty": b"", "text": b"x"}
-    path.write_bytes(damaged[damage])
+    if damage in damaged:
+        path.write_bytes(damaged[damage])
+    else:
+        np.savez(path, X=X[1:] if damage == "rows" else X.astype(float))
     with pytest.warns(UserWarning, match=r"is broken .*: encoding again"):
         assert_array_equal(encode(bert_folder, TEXTS, cache=tmp_path), X)
     with warnings.catch_warnings():
@@ -593,6 +597,28 @@ def test_a_kill_leaves_no_half_of_a_cache(bert_folder, tmp_path, monkeypatch):
         ({"text": TEXTS}, TypeError, "inputs must be a list.* got dict"),
         (np.array("text"), TypeError, "inputs must be a list.* got ndarray"),
         (3, TypeError, "inputs must be a list.* got int"),
+        ({"what", "is"}, TypeError, "in an order; got set"),
+        (frozenset(TEXTS), TypeError, "in an order; got frozenset"),
+        (dict.fromkeys(TEXTS).keys(), TypeError, "in an order; got dict_keys"),
+        ({0: "what"}.items(), TypeError, "in an order; got dict_items"),
+        (b"what", TypeError, "inputs must be a list.* got bytes"),
+        (bytearray(b"what"), TypeError, "inputs must be a list.* got bytearray"),
+        (["what", None], TypeError, "input 1 must be a str.* got NoneType"),
+        (["what", np.nan], TypeError, "input 1 must be a str.* got float"),
+        (np.array(["what", None]), TypeError, "input 1 must be a str.* got NoneType"),
+        (np.array(["what", np.nan], object), TypeError, "input 1 .* got float"),
+        (np.array([["what"], ["is"]]), TypeError, "input 0 .* got ndarray of <U4"),
+        (np.array([b"what", b"is"]), TypeError, "input 0 must be a str.* got bytes_"),
+        ([["what"], ["is"]], TypeError, "input 0 must be a str.* got list"),
+        ((x for x in ["what", 3]), TypeError, "input 1 must be a str.* got int"),
+        (
+            np.zeros((8, 8, 3), np.uint8),
+            TypeError,
+            r"\(8, 8, 3\), which is that of one",
+        ),
+        (np.zeros((8, 8), np.uint8), TypeError, r"input 0 must .* got \(8,\)"),
+        ([np.ma.zeros((8, 8), np.uint8)], TypeError, "input 0 .* got MaskedArray"),
+        ([np.zeros((8, 8), bool)], TypeError, "input 0 must .* got ndarray of bool"),
         (["what", 3], TypeError, "input 1 must be a str.* got int"),
         (["what", b"is"], TypeError, "input 1 must be a str.* got bytes"),
         (np.zeros((2, 8, 8)), TypeError, "input 0 must be .* got ndarray of float64"),
@@ -605,9 +631,47 @@ def test_bad_inputs(bert_folder, tmp_path, inputs, error, message, cached):
     """What is no series of texts or images is an error that says where."""
     if isinstance(inputs, type(iter([]))) and cached:
         inputs = iter([])
+    if inspect.isgenerator(inputs):  # a new one in each test
+        inputs = (x for x in ["what", 3])
     with pytest.raises(error, match=message):
         encode(bert_folder, inputs, cache=tmp_path if cached else None)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_and_their_columns(bert_folder, library):
+    """A column is encoded by position; a frame would give its header."""
+    frames = pytest.importorskip(library)
+    frame = frames.DataFrame({"text": TEXTS, "length": [len(text) for text in TEXTS]})
+    if library == "pandas":
+        frame.index = [0, 0, 2, 1, *range(4, len(TEXTS))]
+    expected = encode(bert_folder, TEXTS)
+    assert_array_equal(encode(bert_folder, frame["text"]), expected)
+    lazy = [frame.lazy()] if library == "polars" else []
+    for part in (frame, frame[["text"]], *lazy):
+        with pytest.raises(TypeError, match="Frame: pass one of its columns"):
+            encode(bert_folder, part)
+    missing = frames.Series([*TEXTS[:2], None])
+    with pytest.raises(TypeError, match="input 2 must be a str"):
+        encode(bert_folder, missing)
+
+
+@pytest.mark.parametrize(
+    "container", [tuple, iter, np.array, dict.fromkeys, lambda x: np.array(x, object)]
+)
+def test_texts_of_any_container(bert_folder, container):
+    """Whatever has an order gives the rows of a list."""
+    texts = container(TEXTS)
+    texts = dict(enumerate(texts)).values() if isinstance(texts, dict) else texts
+    assert_array_equal(encode(bert_folder, texts), encode(bert_folder, TEXTS))
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+def test_images_of_more_than_8_bits(timm_folder, mode):
+    """Their values would be cut off at 255."""
+    image = pytest.importorskip("PIL.Image").new(mode, (8, 8))
+    with pytest.raises(TypeError, match=f"8 bits for each channel; got mode '{mode}'"):
+        encode(timm_folder, [image], library="timm")
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from threadpoolctl import ThreadpoolController
 
 from skinvariant import InvariantAggregator, RelativeProjector
+from skinvariant._files import dump_json
 from skinvariant.metrics import METRICS
 from skinvariant.outofcore import transform_batches
 
@@ -301,8 +305,33 @@ def test_a_checkpoint_of_another_run(projector, X, out, tmp_path):
     run(batch_size=51)
 
 
+def signed(**changes):
+    """Return a checkpoint of another's making, with the digest of what it holds."""
+    state = {"run": {}, "n_done": 2, "rows": {}, "status": "incomplete"}
+    return dump_json(state | changes)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", "null", '{"run": 1, "n_done": 2, "last_row": ""}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "null",
+        "[" * 10**5,
+        "{" * 10**5,
+        '{"run": {}, "n_done": 2, "rows": {}, "status": ""}',
+        '{"run": {}, "n_done": Infinity, "rows": {}, "status": "", "sha256": ""}',
+        '{"run": {}, "n_done": 1e999, "rows": {}, "status": "", "sha256": ""}',
+        signed(n_done=2.0),
+        signed(n_done=True),
+        signed(n_done="2"),
+        signed(n_done=None),
+        signed(run=[]),
+        signed(rows=None),
+        signed(status=0),
+        signed().replace("incomplete", "complete"),
+    ],
 )
 def test_another_file_in_the_place_of_the_checkpoint(text, projector, X, out, tmp_path):
     """It is not overwritten."""
@@ -311,6 +340,146 @@ def test_another_file_in_the_place_of_the_checkpoint(text, projector, X, out, tm
     with pytest.raises(ValueError, match=r"mine\.json.* got another file"):
         transform_batches(projector, X, out, checkpoint=checkpoint)
     assert checkpoint.read_text() == text
+
+
+@pytest.mark.parametrize("n_done", [-1, 0, 3, 104, 10**30])
+def test_a_number_of_rows_that_no_run_has_done(n_done, projector, X, out, tmp_path):
+    """It is no multiple of the batch size, or there are not so many."""
+    checkpoint = tmp_path / "done.json"
+    params = {"batch_size": 50, "checkpoint": checkpoint}
+    transform_batches(projector, X, out, **params)
+    state = json.loads(checkpoint.read_text()) | {"n_done": n_done}
+    del state["sha256"]
+    checkpoint.write_text(dump_json(state))
+    with pytest.raises(ValueError, match=rf"got n_done = {n_done} of 103 rows"):
+        transform_batches(projector, X, out, **params)
+
+
+def test_damaged_checkpoints(projector, X, out, tmp_path, damages):
+    """Each is the same state, or a ValueError that names the file."""
+    checkpoint = tmp_path / "done.json"
+    params = {"batch_size": 50, "checkpoint": checkpoint}
+    transform_batches(projector, X, out, **params)
+    before, refused = out.copy(), 0
+    for content in damages(checkpoint.read_bytes(), 200):
+        checkpoint.write_bytes(content)
+        try:
+            transform_batches(projector, X, out, **params)
+        except ValueError as error:
+            refused += "done.json" in str(error)
+        assert_array_equal(out, before)
+    assert refused > 190
+
+
+class FloatsOf(Recording):
+    """Twice the rows of any container."""
+
+    def transform(self, X):
+        """Double."""
+        return super().transform(X if issparse(X) else np.asarray(X, dtype=float))
+
+
+def frame(X):
+    """Return a frame whose labels are no positions."""
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(X, index=np.arange(len(X))[::-1] / 2)
+
+
+def objects(X):
+    """Return Python objects, whose bytes are addresses."""
+    return X.astype(object)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_array, frame, objects])
+@pytest.mark.parametrize("row", [0, 39])
+def test_other_rows_are_not_gone_on_with(kind, row, recording, monkeypatch, tmp_path):
+    """The first and the last row that is done are compared, whatever holds them."""
+    X = np.arange(206.0).reshape(103, 2)
+    changed = X.copy()
+    changed[row, 1] += 1
+    out, params = np.zeros_like(X), {"checkpoint": tmp_path / "done.json"}
+    params["batch_size"] = 20
+    monkeypatch.setattr(Recording, "fails_after", 2)
+    with pytest.raises(RuntimeError, match="killed"):
+        transform_batches(FloatsOf(), kind(X), out, **params)
+    monkeypatch.setattr(Recording, "fails_after", np.inf)
+    with pytest.raises(
+        ValueError, match=rf"X must be .* got other values in row {row}"
+    ):
+        transform_batches(FloatsOf(), kind(changed), out, **params)
+    transform_batches(FloatsOf(), kind(X), out, **params)
+    assert_array_equal(out, 2 * X)
+
+
+@pytest.mark.parametrize("result", [["a"], [None], [1j]])
+def test_output_that_is_no_real_number(result, X):
+    """It is not converted."""
+    transformer = FunctionTransformer(lambda X: np.array([result] * len(X)))
+    with pytest.raises(TypeError, match="must return real numbers; got dtype"):
+        transform_batches(transformer, X, np.zeros((N_SAMPLES, 1)))
+
+
+def test_threads_on_one_checkpoint(projector, X, out, tmp_path):
+    """One wins, and all others know."""
+    checkpoint, start = tmp_path / "done.json", Barrier(8)
+
+    def run():
+        start.wait(60)
+        try:
+            params = {"batch_size": 1, "checkpoint": checkpoint}
+            transform_batches(projector, X, out, **params)
+        except BlockingIOError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as executor:
+        errors = [
+            future.result() for future in [executor.submit(run) for _ in "12345678"]
+        ]
+    assert None in errors
+    assert {error for error in errors if error} == {
+        f"{checkpoint} must be in use by one run at a time; got a second one"
+    }
+    alone = transform_batches(projector, X, np.zeros_like(out), batch_size=1)
+    assert_array_equal(out, alone)
+    assert os.listdir(tmp_path) == ["done.json"]
+
+
+def test_parts_of_one_output_at_once(projector, X, tmp_path):
+    """Each with a checkpoint of its own, and the bits of one run."""
+    out = np.memmap(
+        tmp_path / "out", np.float64, "w+", shape=(8 * N_SAMPLES, N_ANCHORS)
+    )
+
+    def run(i):
+        part = slice(i * N_SAMPLES, (i + 1) * N_SAMPLES)
+        checkpoint = tmp_path / f"{i}.json"
+        transform_batches(projector, X, out[part], batch_size=9, checkpoint=checkpoint)
+
+    pools = ThreadpoolController().select(user_api="blas").lib_controllers
+    before = [pool.num_threads for pool in pools]
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(run, range(8)))
+    alone = transform_batches(
+        projector, X, np.zeros((N_SAMPLES, N_ANCHORS)), batch_size=9
+    )
+    assert_array_equal(out, np.tile(alone, (8, 1)))
+    assert [pool.num_threads for pool in pools] == before
+
+
+def test_another_writer_of_the_output_is_noticed(recording, monkeypatch, X, tmp_path):
+    """Under a checkpoint of its own, or with none."""
+    out = np.zeros_like(X)
+    params = {"batch_size": 20, "checkpoint": tmp_path / "done.json"}
+    transform = Recording.transform
+
+    def transform_and_spoil(self, X):
+        if len(self.n_rows) == 2:
+            out[:] = 0
+        return transform(self, X)
+
+    monkeypatch.setattr(Recording, "transform", transform_and_spoil)
+    with pytest.raises(ValueError, match=r"out must have the 40 rows .* in row 0"):
+        transform_batches(recording, X, out, **params)
 
 
 def test_an_output_made_anew_is_not_gone_on_with(recording, monkeypatch, X, tmp_path):
@@ -398,11 +567,11 @@ transform_batches(transformer, X, out, batch_size=30, checkpoint=checkpoint)
 """
 
 
-def start_run(folder, rest):
+def start_run(folder, rest, **params):
     """Start the run in a process of its own."""
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-c", RUN, str(folder), str(rest)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **params)
 
 
 def rows_done(folder):
@@ -437,6 +606,26 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path):
     assert process.returncode == 0
     assert starts == list(range(n_done, 1000, 30))
     assert digest(killed) == digest(whole)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_two_processes_on_one_output(tmp_path):
+    """The first one goes on, the second one says so, and a kill leaves no lock."""
+    with start_run(tmp_path, 0.6) as process:
+        while rows_done(tmp_path) < 30 and process.poll() is None:
+            time.sleep(0.01)
+        with start_run(tmp_path, 0, stderr=subprocess.PIPE) as second:
+            _, message = second.communicate()
+        assert second.returncode == 1
+        assert "done.json must be in use by one run at a time" in message
+        assert process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+    n_done = rows_done(tmp_path)
+    with start_run(tmp_path, 0) as process:
+        starts = [int(line) for line in process.stdout]
+    assert process.returncode == 0
+    assert starts == list(range(n_done, 1000, 30))
+    assert sorted(os.listdir(tmp_path)) == ["done.json", "out"]
 
 
 #: Prints by how many MiB the peak of resident memory is above the start.

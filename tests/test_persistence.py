@@ -1,10 +1,15 @@
 """Files without pickle: the same bits again, nothing else, and the right anchors."""
 
+import hashlib
+import io
 import json
 import os
+import pickle
 import subprocess
 import sys
+import tracemalloc
 import zipfile
+import zlib
 from itertools import product
 from pathlib import Path
 
@@ -29,12 +34,15 @@ from skinvariant import (
     InvariantVotingClassifier,
     InvariantVotingRegressor,
     RelativeProjector,
+    persistence,
     stitch,
 )
 from skinvariant.metrics import METRICS
 from skinvariant.persistence import (
+    _FIELDS,
     TRUSTED,
     _allowed,
+    _unpack,
     fingerprint,
     load,
     read_manifest,
@@ -546,10 +554,229 @@ def test_a_strangers_type_is_refused(tmp_path, monkeypatch):
 
 def digest_of(path):
     """Return the digest as a stranger would compute it."""
-    from skinvariant.persistence import _digest
+    with open(path, "rb") as file:
+        return _unpack(file, os.path.getsize(path))[1]
 
-    with zipfile.ZipFile(path) as archive:
-        return _digest(archive)
+
+def small():
+    """Return a fitted model whose file is small."""
+    return RelativeProjector(9, metric="euclidean", random_state=0).fit(X[:40, 20:30])
+
+
+def hostile(path, change, *, sign=True):
+    """Write a file whose parts were changed, with the digest of what it holds then.
+
+    A stranger can make it from its names, sizes and contents, as here, and need not
+    have the sizes checked.
+    """
+    with zipfile.ZipFile(path) as before:
+        parts = {name: before.read(name) for name in before.namelist()}
+    parts = change(parts)
+    manifest = json.loads(parts.pop("manifest.json"))
+    if sign:
+        digest = hashlib.sha256()
+        for name in sorted(parts):
+            digest.update(f"{name} {len(parts[name])} ".encode())
+            digest.update(parts[name])
+        manifest["sha256"] = digest.hexdigest()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as after:
+        for name, content in parts.items():
+            after.writestr(name, content)
+        after.writestr("manifest.json", json.dumps(manifest))
+
+
+def in_place_of_an_array(content):
+    """Return a change of the parts of a file: one array becomes something else."""
+
+    def change(parts):
+        name = max(x for x in parts if x.endswith(".npy"))
+        return parts | {name: content}
+
+    return change
+
+
+def npz_of(**arrays):
+    """Return the bytes of a compressed file of arrays."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def header_of(shape):
+    """Return the beginning of a file of numpy's, without the array."""
+    file = io.BytesIO()
+    described = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, described)
+    return file.getvalue()
+
+
+BIG = 9 * 2**23  # above 64 MiB
+HOSTILE = {
+    "an extra member": lambda parts: parts | {"extra": bytes(BIG)},
+    "a small extra member": lambda parts: parts | {"extra": b"1"},
+    "another schema": lambda parts: parts | {"a/schema.json": b"{}"},
+    "a path outside": lambda parts: parts | {"../extra": b"1"},
+    "an absolute path": lambda parts: parts | {"/extra": b"1"},
+    "a drive": lambda parts: parts | {"C:\\extra": b"1"},
+    "a folder": lambda parts: parts | {"folder/": b""},
+    "a large schema": lambda parts: parts | {"schema.json": b"[" + b"[]," * (BIG // 4)},
+    "a deep schema": lambda parts: parts | {"schema.json": b"[" * 10**5},
+    "an empty schema": lambda parts: parts | {"schema.json": b"{}"},
+    "a list as schema": lambda parts: parts | {"schema.json": b"[]"},
+    "no text": lambda parts: parts | {"schema.json": b"\xff\xfe"},
+    "a large array": in_place_of_an_array(bytes(BIG)),
+    "a large sparse matrix": in_place_of_an_array(npz_of(data=np.zeros(BIG // 8))),
+    "a path in a matrix": in_place_of_an_array(npz_of(**{"../data": np.zeros(1)})),
+    "no array in a matrix": in_place_of_an_array(sio.dumps(small())),
+    "a nested file": in_place_of_an_array(npz_of(data=np.zeros(3))),
+    "a large shape": in_place_of_an_array(header_of((10**12,))),
+    "a short array": in_place_of_an_array(header_of((10**6,)) + bytes(99)),
+    "a negative shape": in_place_of_an_array(header_of((-1, -8)) + bytes(64)),
+    "a pickle": in_place_of_an_array(pickle.dumps([1, 2])),
+    "nothing": in_place_of_an_array(b""),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files(name, tmp_path):
+    """A ValueError, though the digest is right, in a few MiB of memory."""
+    path = tmp_path / "model.skops"
+    save(small(), path)
+    hostile(path, HOSTILE[name])
+    assert path.stat().st_size < 2**20
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"model\.skops must be"):
+            load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**25
+
+
+def set_sizes(info):
+    """Announce a part of a member, with the checksum of this part."""
+    info.file_size, info.CRC = 100, zlib.crc32(bytes(100))
+
+
+@pytest.mark.parametrize(
+    ("content", "method", "change"),
+    [
+        (bytes(BIG), zipfile.ZIP_DEFLATED, set_sizes),
+        (bytes(BIG // 9), zipfile.ZIP_LZMA, set_sizes),
+        (bytes(99), zipfile.ZIP_BZIP2, None),
+        (bytes(99), zipfile.ZIP_STORED, lambda info: setattr(info, "file_size", 98)),
+        (bytes(99), zipfile.ZIP_DEFLATED, lambda info: setattr(info, "file_size", 999)),
+        (bytes(99), zipfile.ZIP_DEFLATED, lambda info: setattr(info, "flag_bits", 1)),
+        (bytes(99), zipfile.ZIP_STORED, lambda info: setattr(info, "compress_type", 7)),
+    ],
+)
+def test_members_that_are_not_what_they_seem(content, method, change, tmp_path):
+    """In place of the schema and of the manifest, which are read first."""
+    for replaced in ("schema.json", "manifest.json"):
+        path = tmp_path / "model.skops"
+        save(small(), path)
+        with zipfile.ZipFile(path) as before:
+            parts = {name: before.read(name) for name in before.namelist()}
+        with zipfile.ZipFile(path, "w") as after:
+            for name in parts.keys() - {replaced}:
+                after.writestr(name, parts[name])
+            after.writestr(replaced, content, method)
+            if change is not None:  # in the directory, from which sizes are read
+                change(after.getinfo(replaced))
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match=r"model\.skops must be"):
+                load(path)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 2**25
+
+
+def test_a_name_occurs_once(tmp_path):
+    """What is checked would be one of them, and what is read perhaps the other."""
+    path = tmp_path / "model.skops"
+    save(small(), path)
+    with zipfile.ZipFile(path, "a") as archive:
+        manifest = archive.read("manifest.json")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("manifest.json", manifest)
+    for read in (load, read_manifest):
+        with pytest.raises(ValueError, match=r"unique; got 'manifest\.json' twice"):
+            read(path)
+
+
+@pytest.mark.parametrize("key", [*_FIELDS, "format"])
+def test_manifests_lack_nothing(key, tmp_path):
+    """Without a key, or with another type in its place, nothing is read."""
+    path = tmp_path / "model.skops"
+    save(small(), path)
+    whole = path.read_bytes()
+    for value in (None, [], {}, "3", 3, 2.5, True, -1):
+        path.write_bytes(whole)
+        fields = _FIELDS | {"format": int}
+        kinds = fields[key] if isinstance(fields[key], tuple) else (fields[key],)
+        if type(value) in kinds and value != -1:
+            continue
+
+        def change(parts, value=value):
+            manifest = json.loads(parts["manifest.json"]) | {key: value}
+            if value == -1:
+                del manifest[key]
+            return parts | {"manifest.json": json.dumps(manifest)}
+
+        hostile(path, change, sign=False)
+        for read in (load, read_manifest):
+            with pytest.raises(ValueError, match=r"persistence\.save has written; got"):
+                read(path)
+
+
+@pytest.mark.parametrize("manifest", [b"", b"[]", b"null", b"\xff", b"[" * 10**5])
+def test_other_manifests(manifest, tmp_path):
+    """Texts that are not JSON objects."""
+    path = tmp_path / "model.skops"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", manifest)
+    for read in (load, read_manifest):
+        with pytest.raises(ValueError, match=r"persistence\.save has written; got"):
+            read(path)
+
+
+def test_a_model_that_repeats_itself_is_saved(tmp_path, monkeypatch):
+    """It would unpack to a hundred times its size, which load does not allow."""
+    monkeypatch.setitem(persistence._MORE, "arrays", 2**16)
+    head = KNeighborsClassifier(algorithm="brute")
+    rows = np.repeat(X[:30], 300, axis=0)
+    model = make_pipeline(RelativeProjector(20, random_state=0), head)
+    model.fit(rows, np.repeat(y[:30], 300))
+    path = tmp_path / "model.skops"
+    save(model, path)
+    assert path.stat().st_size > 2**20
+    assert np.array_equal(load(path).predict(X[:9]), model.predict(X[:9]))
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_damaged_files(kind, tmp_path, damages):
+    """Each is the same model, or a ValueError that names the file."""
+    model, path = small(), tmp_path / "model.skops"
+    if kind == "sparse":
+        rows = csr_array(X[:40, 20:30])
+        model = RelativeProjector(9, metric="cosine", random_state=0).fit(rows)
+    save(model, path)
+    expected, refused, equal = model.transform(model.anchors_), 0, 0
+    for content in damages(path.read_bytes(), 300):
+        path.write_bytes(content)
+        try:
+            loaded = load(path)
+        except ValueError as error:
+            refused += "model.skops" in str(error)
+            continue
+        assert repr(loaded) == repr(model)
+        assert np.array_equal(loaded.transform(model.anchors_), expected)
+        equal += 1
+    assert refused + equal == 300
+    assert refused > 200
 
 
 def test_a_manifest_that_tells_of_other_anchors_is_refused(tmp_path):

@@ -188,12 +188,24 @@ from skinvariant.stitching import cross_stitch
 y = (X[:, 0] > 0).astype(int)
 spaces = {"a": (X[:400], X[400:]), "b": (X[:400, ::-1], X[400:, ::-1])}
 model = make_pipeline(RelativeProjector(), RidgeClassifier())
-with parallel_config("threading", n_jobs=4):
+def scores():
     report = cross_stitch(
-        model, spaces, (y[:400], y[400:]), n_anchors=[20, 40, 60], n_seeds=4,
-        n_resamples=2, random_state=0,
+        model, spaces, (y[:400], y[400:]), n_anchors=[20, 40], n_seeds=2,
+        n_resamples=2, baselines=["translate_ridge", "retrained"], random_state=0,
     )
-assert np.isfinite(report.scores).all()
+    return report.scores.tobytes() + report.resampled.tobytes()
+alone = scores()
+with parallel_config("threading", n_jobs=4):
+    assert scores() == alone
+assert set(together(scores, 4)) == {alone}
+""",
+    "transform_batches": """
+from skinvariant.outofcore import transform_batches
+alone = transform_batches(projector, X, np.empty((len(X), 100)), batch_size=50)
+def transform():
+    out = np.empty((len(X), 100))
+    return transform_batches(projector, X, out, batch_size=50)
+assert {output.tobytes() for output in together(transform)} == {alone.tobytes()}
 """,
     "dask": """
 import dask.array as da

@@ -1,5 +1,6 @@
 """Checks and array helpers: what passes unchanged, and what is said of the rest."""
 
+import functools
 import re
 import sys
 from fractions import Fraction
@@ -11,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array, csr_matrix
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
+from skinvariant import InvariantVotingClassifier, RelativeProjector, cross_stitch
 from skinvariant._validation import (
     as_dtype,
     as_float,
@@ -19,6 +23,7 @@ from skinvariant._validation import (
     canonical,
     check_choice,
     check_indices,
+    check_labels,
     check_number,
     check_returned,
     namespace,
@@ -26,6 +31,9 @@ from skinvariant._validation import (
     take_rows,
     to_numpy,
 )
+from skinvariant.anchors import stratified_anchors
+from skinvariant.plotting import SpaceDisplay
+from skinvariant.pooling import PooledClassifier
 
 CONTAINERS = pytest.mark.parametrize(
     "make",
@@ -388,3 +396,98 @@ def test_svd_where_the_usual_way_fails(compute_uv, monkeypatch):
     if compute_uv:
         left, values, right = slower
         np.testing.assert_allclose((left * values) @ right, matrix, atol=1e-12)
+
+
+# --- labels ---------------------------------------------------------------------------
+
+NO_LABELS = {
+    "missing": [None, "maybe"],
+    "missing objects": np.array([None, "maybe"], dtype=object),
+    "mixed": [1, "maybe"],
+    "mixed objects": np.array([1, "maybe"], dtype=object),
+    "NaN": np.array([1.0, np.nan]),
+    "NaN among words": np.array(["maybe", np.nan], dtype=object),
+    "infinite": np.array([1.0, np.inf]),
+    "not a time": np.array(["2020", "NaT"], dtype="M8[D]"),
+    "masked": np.ma.array([1, 2], mask=[True, False]),
+    "continuous": np.array([0.5, 1.5]),
+    "bytes": np.array([b"a", b"b"]),
+    "sets": [{1}, {2}],
+    "several": np.eye(2, dtype=int),
+    "several in lists": [[1, 2], [1]],
+    "sparse": csr_array(np.eye(2)),
+    "a number": np.array(3),
+    "a text": "ab",
+    "a set": {1, 2},
+    "a dict": {1: 2},
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("name", NO_LABELS)
+def test_what_are_no_labels(name):
+    """One message for all, with the name and what was got."""
+    message = r"labels must be one label for each row.*; got Unknown label type: ."
+    with pytest.raises(ValueError, match=message):
+        check_labels(NO_LABELS[name], "labels")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [1, 2],
+        [1.0, 2.0],
+        [True, False],
+        ["yes", "no"],
+        np.array(["yes", "no"], dtype=object),
+        np.array([1, 2], dtype=np.uint8),
+        np.array(["2020", "2021"], dtype="M8[ns]"),
+    ],
+    ids=repr,
+)
+def test_labels_stay_as_they_are(labels):
+    """In the dtype that NumPy gives them, also from frames."""
+    found = check_labels(labels)
+    assert found.dtype == np.asarray(labels).dtype
+    assert_array_equal(found, labels)
+    pd = pytest.importorskip("pandas")
+    assert_array_equal(check_labels(pd.Series(labels, index=[7, 7])), labels)
+
+
+TAKE_LABELS = {
+    "stratified_anchors": lambda X, y: stratified_anchors(X, y, 5),
+    "RelativeProjector": lambda X, y: RelativeProjector(5, anchors="stratified").fit(
+        X, y
+    ),
+    "InvariantVotingClassifier": lambda X, y: InvariantVotingClassifier(
+        n_anchors=5
+    ).fit(X, y),
+    "rebase": lambda X, y: voting().rebase(X[voting().anchor_indices_], y[:5]),
+    "PooledClassifier": lambda X, y: PooledClassifier([("one", voting())]).fit(X, y),
+    "SpaceDisplay": lambda X, y: SpaceDisplay.from_spaces(X, X, y),
+    "cross_stitch": lambda X, y: cross_stitch(
+        make_pipeline(RelativeProjector(5), LogisticRegression()),
+        {"a": (X, X), "b": (X, X)},
+        (y, y),
+    ),
+}
+
+
+@functools.cache
+def voting():
+    """Return a small fitted model."""
+    X = np.random.default_rng(0).standard_normal((40, 3))
+    return InvariantVotingClassifier(n_anchors=5, random_state=0).fit(X, X[:, 0] > 0)
+
+
+@pytest.mark.parametrize("function", TAKE_LABELS)
+@pytest.mark.parametrize(
+    "labels", [["maybe", None], ["maybe", 1], ["maybe", np.nan]], ids=repr
+)
+def test_labels_of_several_kinds(function, labels):
+    """An error about them in all that takes labels, not about comparing them."""
+    X = np.random.default_rng(0).standard_normal((40, 3))
+    y = np.array(labels * 20, dtype=object)
+    with pytest.raises((TypeError, ValueError), match=r"must|label|NaN") as caught:
+        TAKE_LABELS[function](X, y)
+    assert "'<' not supported" not in str(caught.value).partition("; got")[0]

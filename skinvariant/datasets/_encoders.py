@@ -5,8 +5,7 @@ import os
 import pickle
 import tempfile
 import warnings
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from itertools import islice
 from numbers import Integral
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skinvariant._files import array_digest, atomic_write
+from skinvariant._files import array_digest, atomic_write, read_arrays
 from skinvariant._progress import progress_bar
 from skinvariant._validation import check_choice, check_number
 from skinvariant.datasets._libraries import load_library, loading
@@ -192,10 +191,14 @@ def encode_batches(name, samples, *, library, revision, device, batch_size, dtyp
     encoder, n_done, samples = None, 0, iter(samples)
     while batch := list(islice(samples, batch_size)):
         torch = load_library("torch", "encode")
-        with _own_random_state(torch, device), loading(f"{library}'s {name!r}"):
+        from skinvariant._torch import own_settings
+
+        state = _own_random_state(torch, device)
+        with state, own_settings(), loading(f"{library}'s {name!r}"):
             if encoder is None:
                 encoder = LIBRARIES[library](name, batch[0][0], device, revision)
-        with _own_random_state(torch, device), torch.inference_mode():
+        state = _own_random_state(torch, device)
+        with state, own_settings(), torch.inference_mode():
             rows = encoder([sample for _, sample in batch])
             rows = rows.float().cpu().numpy()
         yield _checked(rows, len(batch), dtype, n_done, name)
@@ -223,6 +226,48 @@ def _checked(rows, n_samples, dtype, n_done, name):
 # --- samples ------------------------------------------------------------------------
 
 
+def check_inputs(inputs):
+    """Raise an error for what is no series of samples, or one without an order.
+
+    Parameters
+    ----------
+    inputs : object
+        As in `skinvariant.datasets.encode`.
+
+    Raises
+    ------
+    TypeError
+        If it is a single sample, a set, a dict, or a frame, which iterates over its
+        header.
+
+    Examples
+    --------
+    >>> from skinvariant.datasets._encoders import check_inputs
+    >>> check_inputs({"a text", "another"})
+    Traceback (most recent call last):
+        ...
+    TypeError: inputs must be a list, array or generator of texts or of images, in an \
+order; got set
+    """
+    message = (
+        "inputs must be a list, array or generator of texts or of images, in an "
+        f"order; got {type(inputs).__name__}"
+    )
+    # not of the object itself: the columns of a lazy frame are computed
+    if hasattr(type(inputs), "columns"):
+        raise TypeError(f"{message}: pass one of its columns")
+    unordered = isinstance(inputs, str | bytes | bytearray | Mapping | Set)
+    if unordered or not np.iterable(inputs) or getattr(inputs, "ndim", 1) == 0:
+        raise TypeError(message)
+    shape = getattr(inputs, "shape", ())
+    if len(shape) == 3 and shape[2] in (1, 3, 4):
+        raise TypeError(
+            "inputs must be an array of shape (n_samples, height, width) or (n_samples,"
+            f" height, width, channels), or a list of images; got shape {tuple(shape)},"
+            " which is that of one image"
+        )
+
+
 def read_samples(inputs):
     """Iterate over the samples, each with its kind.
 
@@ -245,7 +290,7 @@ def read_samples(inputs):
     for position, value in enumerate(inputs):
         if isinstance(value, str):
             kind, sample = "text", str(value)
-        elif isinstance(value, np.ndarray) and value.dtype == np.uint8:
+        elif type(value) is np.ndarray and value.dtype == np.uint8:
             grey = value.ndim == 3 and value.shape[2] == 1
             pixels = value[:, :, 0] if grey else value
             if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
@@ -256,6 +301,11 @@ def read_samples(inputs):
             image = load_library("PIL.Image", "an image").fromarray(pixels)
             kind, sample = "image", image.convert("RGB")
         elif type(value).__module__.partition(".")[0] == "PIL":
+            if value.mode[0] in "IF":  # convert would cut values off at 255
+                raise TypeError(
+                    f"input {position} must be an image of 8 bits for each channel; "
+                    f"got mode {value.mode!r}"
+                )
             kind, sample = "image", value.convert("RGB")
         else:
             dtype = f" of {value.dtype}" if isinstance(value, np.ndarray) else ""
@@ -454,12 +504,7 @@ def encode(
     check_choice("dtype", str(dtype), _DTYPES)
     library = library_of(name) if library is None else library
     check_choice("library", library, LIBRARIES)
-    single = isinstance(inputs, str | bytes | Mapping) or not np.iterable(inputs)
-    if single or getattr(inputs, "ndim", 1) == 0:
-        raise TypeError(
-            "inputs must be a list, array or generator of texts or of images; got "
-            f"{type(inputs).__name__}"
-        )
+    check_inputs(inputs)
     known = {"library": library, "revision": revision, "dtype": dtype}
 
     def space_of(samples, n_samples):
@@ -482,12 +527,15 @@ def encode(
         key, n_samples = cache_key(name, samples(), **known)
         path = cache / f"{key}.npz"
         if path.exists():
-            try:  # reading a zip file to its end compares the checksum
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                    return kept["X"]
-            except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-                message = f"{str(path)!r} is broken ({error}): encoding again"
-                warnings.warn(message, stacklevel=2)
+            try:
+                (X,) = read_arrays(path).values()
+                if X.dtype == dtype and X.ndim == 2 and len(X) == n_samples:
+                    return X
+                error = f"its space is of shape {X.shape}, dtype {X.dtype}"
+            except ValueError as damage:
+                error = damage
+            message = f"{str(path)!r} is broken ({error}): encoding again"
+            warnings.warn(message, stacklevel=2)
         X = space_of(samples(), n_samples)
         cache.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:

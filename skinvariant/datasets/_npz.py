@@ -1,15 +1,44 @@
 """Spaces in ``.npz`` files."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch
 
+from skinvariant._files import read_arrays
+from skinvariant._validation import check_indices
+
 
 def _part(name):
     """Return the part of the data that the name of a space ends with, or ""."""
     return next((part for part in ("_train", "_test") if name.endswith(part)), "")
+
+
+def _as_numbers(name, array, dtype):
+    """Return a space in a dtype, if it consists of real numbers."""
+    if array.dtype == "V2":  # bfloat16, which NumPy does not know by name
+        array = (array.view("<u2").astype("<u4") << 16).view("<f4")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    return array.astype(dtype)
+
+
+def _rows_of(part, arrays, n_samples):
+    """Return the rows of a part of whole spaces; None where there are none."""
+    found = [name for name in (f"{part}_idx", f"{part}_mask") if name in arrays]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise ValueError(f"the rows of a part must be given once; got {found}")
+    rows = arrays[found[0]]
+    if rows.dtype == bool:
+        if rows.shape != (n_samples,):
+            raise ValueError(
+                f"{found[0]} must have one entry for each of {n_samples} samples; got "
+                f"shape {rows.shape}"
+            )
+        return np.flatnonzero(rows)
+    return check_indices(rows, n_samples, source=found[0]) if rows.size else rows
 
 
 def load_embeddings(path, *, dtype="float32"):
@@ -21,11 +50,11 @@ def load_embeddings(path, *, dtype="float32"):
         A file that `numpy.savez` or `numpy.savez_compressed` has written, with
         ``X_NAME_train`` and ``X_NAME_test`` for each encoder, ``y_train`` and
         ``y_test``.  Or with ``X_NAME`` for each encoder, ``y``, and the rows of each
-        part: ``train_idx``, ``test_idx`` and perhaps ``val_idx``.  Class names may
-        be in ``classes``.
+        part: ``train_idx``, ``test_idx`` and perhaps ``val_idx``, or masks
+        ``train_mask`` and so on.  Class names may be in ``classes``.
     dtype : str or dtype, default="float32"
-        What the spaces are cast to.  Files often hold float16, which has too few digits
-        to compute with.
+        What the spaces are cast to.  Files often hold float16 or bfloat16, which have
+        too few digits to compute with.
 
     Returns
     -------
@@ -40,8 +69,11 @@ def load_embeddings(path, *, dtype="float32"):
     Raises
     ------
     ValueError
-        If the file is not an ``.npz`` file, holds no space, holds Python objects, or if
-        spaces and labels differ in their numbers of rows.
+        If the file is not an ``.npz`` file, is damaged, holds no space or holds Python
+        objects; if a space is not of real numbers, rows are not of a space, or spaces
+        and labels differ in their numbers of rows.
+    TypeError
+        If rows are not given by integers or masks.
 
     Examples
     --------
@@ -68,14 +100,7 @@ def load_embeddings(path, *, dtype="float32"):
     (dtype('float32'), (50,))
     """
     path = Path(path)
-    with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise ValueError(
-                f"{str(path)!r} must be a complete .npz file, as numpy.savez writes "
-                "it; got another file, or a part of one"
-            )
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    arrays = read_arrays(path)
     spaces = [name for name in arrays if name.startswith("X_")]
     if not spaces:
         raise ValueError(
@@ -103,14 +128,17 @@ def load_embeddings(path, *, dtype="float32"):
         elif name == f"X{part}":
             bunch[name] = array
         elif part:
-            bunch[f"X{part}"][name[2 : -len(part)]] = array.astype(dtype)
+            space = _as_numbers(name, array, dtype)
+            bunch[f"X{part}"][name[2 : -len(part)]] = space
         else:
-            whole[name[2:]] = array.astype(dtype)
+            whole[name[2:]] = _as_numbers(name, array, dtype)
     if whole:
         bunch.X = whole
-    for part, keys in (("train", ("train_idx", "val_idx")), ("test", ("test_idx",))):
-        indices = [bunch[key] for key in keys if key in bunch]
-        if not (whole and indices):
+    n_samples = len(next(iter(whole.values()))) if whole else 0
+    for part, subparts in (("train", ("train", "val")), ("test", ("test",))):
+        indices = [_rows_of(x, arrays, n_samples) for x in subparts] if whole else []
+        indices = [rows for rows in indices if rows is not None]
+        if not indices:
             continue
         rows = np.concatenate(indices)
         bunch[f"X_{part}"].update({name: X[rows] for name, X in whole.items()})
@@ -118,6 +146,11 @@ def load_embeddings(path, *, dtype="float32"):
             bunch[f"y_{part}"] = bunch.y[rows]
     labels = [bunch.get(key) for key in ("y", "y_train", "y_test")]
     labels = [values for values in labels if values is not None]
+    if len({values.dtype.kind in "US" for values in labels}) > 1:
+        raise ValueError(
+            f"labels of {str(path)!r} must be of one kind; got dtypes "
+            f"{[str(values.dtype) for values in labels]}"
+        )
     names = np.unique(np.concatenate(labels)) if labels else []
     bunch.target_names = [str(name) for name in bunch.get("classes", names)]
     return bunch

@@ -20,14 +20,14 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelEncoder, StandardScaler
 from sklearn.utils import check_array, check_random_state, gen_batches, get_tags
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 from skorch.helper import predefined_split
 
 from skinvariant import nn
 from skinvariant._export import head_module, onnx_model
-from skinvariant._validation import check_choice, check_number
+from skinvariant._torch import own_settings
+from skinvariant._validation import check_choice, check_labels, check_number
 from skinvariant.anchors import choose_anchors
 from skinvariant.comparison import space_agreement
 from skinvariant.heads._callbacks import CallbackSupportMixin, fit_task, with_callbacks
@@ -143,6 +143,10 @@ class _InvariantHead(
         ------
         ValueError, TypeError
             If a parameter or the input is not as documented.
+        KeyboardInterrupt
+            If one is raised meanwhile, also in a callback, except for those of skorch's
+            EarlyStopping.  The estimator then has a network that was trained until
+            there, and `history_` lacks its epochs: fit it again.
         """
         settings = self._check_params()
         X, y, sample_weights = self._validate(X, y, sample_weight)
@@ -185,6 +189,7 @@ class _InvariantHead(
         self._train(rows, epochs=1, seed=self._seed + len(self.history_) + 1)
         return self
 
+    @own_settings()
     def fine_tune(self, X, y, part="aggregation", *, sample_weight=None):
         """Train a part of the fitted network on rows of its present space.
 
@@ -262,6 +267,7 @@ class _InvariantHead(
         """
         return self._forward(X, lambda network, spaces: network.aggregation(spaces))
 
+    @own_settings()
     def rebase(self, anchors):
         """Put another space's parallel anchors under this fitted head.
 
@@ -495,6 +501,8 @@ class _InvariantHead(
 
     def _validate(self, X, y, sample_weight, *, reset=True):
         """Return validated rows, targets and weights, as arrays."""
+        if isinstance(y, list | tuple) and is_classifier(self):
+            y = check_labels(y)  # before labels of several kinds become strings
         X, y = validate_data(
             self,
             _as_array(X),
@@ -553,6 +561,7 @@ class _InvariantHead(
         self._own_aggregator, self._agreement = self.aggregator_, [1.0] * n_spaces
         self._build()
 
+    @own_settings()
     def _build(self, weights=None, moments=None):
         """Build `net_` in the fitted shape; weights and moments are stored arrays."""
         try:
@@ -567,12 +576,14 @@ class _InvariantHead(
                 shape["n_anchors"],
                 space_dropout=shape["space_dropout"],
                 noise=shape["noise"],
+                dtype=torch.float32,
             )
             head = nn.make_head(
                 aggregation.n_features_out,
                 shape["n_outputs"],
                 shape["hidden_layer_sizes"],
                 shape["dropout"],
+                dtype=torch.float32,
             )
         network = nn.InvariantNetwork(aggregation, head)
         network = network.to(getattr(torch, shape["dtype"]))
@@ -628,6 +639,7 @@ class _InvariantHead(
             )
         return weights
 
+    @own_settings()
     def _rows(self, X, y, weights):
         """Return the rows of positive weight as a data set for skorch."""
         kept = np.flatnonzero(weights)
@@ -642,6 +654,7 @@ class _InvariantHead(
             project = lambda rows: self._spaces(X[rows])  # noqa: E731
         return WeightedRows(project, targets, weights)
 
+    @own_settings()
     def _train(self, rows, valid=None, *, epochs, seed=None, tasks=()):
         """Train for some epochs, and record each in `history_`."""
         net, own, first = self.net_, self.net_.callbacks_, len(self.net_.history)
@@ -661,13 +674,9 @@ class _InvariantHead(
         aggregation = net.module_.aggregation
         seed = self._seed if seed is None else seed
         try:
-            with seeded(seed, torch.device(net.device)), torch.enable_grad():
+            with seeded(seed, torch.device(net.device)):
                 net.partial_fit(rows)
                 records = net.history[first:]
-                if not (records and "train_loss" in records[-1]):
-                    # skorch ends quietly at any interrupt; callbacks send theirs at the
-                    # end of an epoch, so this one is Control and C
-                    raise KeyboardInterrupt
                 if hasattr(aggregation, "space_weights"):
                     with torch.no_grad():
                         total = sum(
@@ -688,6 +697,7 @@ class _InvariantHead(
                 f"the training diverged: choose a smaller lr; got lr={self.lr!r}"
             )
 
+    @own_settings()
     def _forward(self, X, function):
         """Apply a function of network and relative spaces to all rows."""
         check_is_fitted(self)
@@ -921,8 +931,9 @@ class InvariantClassifier(ClassifierMixin, _InvariantHead):
         return self._partial_fit(X, y, sample_weight, classes)
 
     def _fit_targets(self, y, weights, classes=None):
-        check_classification_targets(y)
-        self._encoder = LabelEncoder().fit(y if classes is None else classes)
+        y = check_labels(y)
+        classes = y if classes is None else check_labels(classes, "classes")
+        self._encoder = LabelEncoder().fit(classes)
         self.classes_ = self._encoder.classes_
         self._n_outputs = len(self.classes_)
 
@@ -930,15 +941,15 @@ class InvariantClassifier(ClassifierMixin, _InvariantHead):
         return self._encoder.transform(y)
 
     def _check_known(self, y, classes=None):
-        if classes is not None and not np.array_equal(
-            np.unique(classes), self.classes_
-        ):
-            raise ValueError(
-                f"classes must be those of the first call, {self.classes_}; got "
-                f"{np.unique(classes)}"
-            )
-        unknown = np.setdiff1d(y, self.classes_)
-        if unknown.size:
+        if classes is not None:
+            found = set(check_labels(classes, "classes").tolist())
+            if found != set(self.classes_.tolist()):
+                raise ValueError(
+                    f"classes must be those of the first call, {self.classes_}; got "
+                    f"{sorted(found, key=str)}"
+                )
+        found = set(check_labels(y).tolist())
+        if unknown := sorted(found.difference(self.classes_.tolist()), key=str):
             raise ValueError(
                 f"y must be labels of classes_, {self.classes_}; got {unknown[:5]}"
             )

@@ -4,7 +4,7 @@ import contextlib
 
 import torch
 from skorch import NeuralNetClassifier, NeuralNetRegressor
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 
 # --- devices and random numbers ---------------------------------------------------
 
@@ -128,8 +128,30 @@ class WeightedRows(torch.utils.data.Dataset):
         return batch
 
 
-class _WeightedLoss:
-    """The mean over rows of weight times loss, as skorch has no sample weights."""
+class EndOfTraining(Exception):  # noqa: N818, since it is no error
+    """Raised in a callback at the end of an epoch, after which there is no other."""
+
+
+class _WeightedRowsNet:
+    """The mean over rows of weight times loss, and interrupts that are not lost.
+
+    skorch has no sample weights, and it ends the training quietly at any interrupt,
+    since its EarlyStopping raises one.  Control and C must end more than that.
+    """
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train for `max_epochs` epochs, or until a callback ends the training."""
+        self.notify("on_train_begin", X=X, y=y)
+        try:
+            self.fit_loop(X, y, **fit_params)
+        except EndOfTraining:
+            pass
+        except KeyboardInterrupt:
+            stops = [x for _, x in self.callbacks_ if isinstance(x, EarlyStopping)]
+            if not any(stop.misses_ == stop.patience for stop in stops):
+                raise
+        self.notify("on_train_end", X=X, y=y)
+        return self
 
     def infer(self, x, **fit_params):
         """Apply the network to the relative spaces."""
@@ -142,11 +164,11 @@ class _WeightedLoss:
         return (X["sample_weight"] * losses.reshape(len(losses), -1).mean(dim=1)).mean()
 
 
-class ClassifierNet(_WeightedLoss, NeuralNetClassifier):
+class ClassifierNet(_WeightedRowsNet, NeuralNetClassifier):
     """A NeuralNetClassifier of weighted rows."""
 
 
-class RegressorNet(_WeightedLoss, NeuralNetRegressor):
+class RegressorNet(_WeightedRowsNet, NeuralNetRegressor):
     """A NeuralNetRegressor of weighted rows."""
 
 
@@ -175,4 +197,4 @@ class EpochTasks(Callback):
         # a copy of the head, if a callback asks for one, needs no attributes besides
         own = {"reconstruction_attributes": dict}
         if self._task.call_on_fit_task_end(**self.data, **own):
-            raise KeyboardInterrupt  # which is how skorch stops
+            raise EndOfTraining

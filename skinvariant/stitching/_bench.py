@@ -29,7 +29,7 @@ class Bench:
     test: list
     y_train: np.ndarray
     y_test: np.ndarray
-    classes: np.ndarray | None  # None: not a target of one class per row
+    classes: np.ndarray | None  # None: of a regressor
     model: object
     paths: list  # of the projecting steps' parameters
     strategy: object
@@ -37,6 +37,7 @@ class Bench:
     methods: tuple
     counts: tuple
     scorer: object
+    counts_hits: bool  # whether the scores are accuracies
     rows: list  # all test rows first, then the resamples
 
 
@@ -92,6 +93,10 @@ def _score(bench, fitted, X):
     """Score a fitted estimator on all test rows and on each resample of them."""
     predictions = _StoredPredictions(fitted, X, bench.classes)
     scores = [bench.scorer(predictions, bench.rows[0], bench.y_test)]
+    if bench.counts_hits:  # the scorer takes fifty times as long, for each resample
+        hits = predictions.predict(bench.rows[0]) == bench.y_test
+        if np.shape(hits) == bench.y_test.shape and hits.mean() == scores[0]:
+            return np.array(scores + [hits[rows].mean() for rows in bench.rows[1:]])
     # a resample would only repeat the warnings of all rows
     with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
         warnings.simplefilter("ignore")

@@ -13,7 +13,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state, resample
 
 from skinvariant._models import seeded_clone, unfitted_steps
-from skinvariant._validation import as_float, canonical, check_choice, check_number
+from skinvariant._validation import (
+    as_float,
+    canonical,
+    check_choice,
+    check_labels,
+    check_number,
+)
 from skinvariant.stitching._bench import Bench, measure
 from skinvariant.stitching._methods import BASELINES
 from skinvariant.stitching._report import StitchingReport
@@ -56,9 +62,9 @@ def cross_stitch(
         (n_train, n_features) and one of shape (n_test, n_features).  All correspond:
         the same samples in the same order, of any width.
     y : tuple of (y_train, y_test)
-        The targets of the training and the test rows, both of shape (n_samples,) or
-        both of shape (n_samples, n_outputs).  Labels of `y_test` must occur in
-        `y_train`.
+        The targets of the training and the test rows: labels, both of shape
+        (n_samples,), where those of `y_test` must occur in `y_train`; or numbers, both
+        of shape (n_samples,) or both of shape (n_samples, n_outputs).
     head : estimator, default=None
         What the baselines train on absolute rows.  None: a StandardScaler, since
         absolute rows may have any scale, and the steps of the model after the
@@ -163,17 +169,18 @@ def cross_stitch(
     random_state = check_random_state(random_state)
     drawn = callable(strategy) or (isinstance(strategy, str) and strategy != "all")
     seeds = random_state.randint(2**31 - 1, size=n_seeds if drawn else 1).tolist()
-    labels = is_classifier(model) and y_train.ndim == 1
-    scorer, scoring = _check_scorer(scoring, model, labels)
+    counts_hits = is_classifier(model) and str(scoring) in ("None", "accuracy")
+    scorer, scoring = _check_scorer(scoring, model)
     if head is None:
         head = _default_head(model, later, train[0])
-    rows, stratify = np.arange(len(y_test)), y_test if labels else None
+    classes = np.unique(y_train) if is_classifier(model) else None
+    rows, stratify = np.arange(len(y_test)), None if classes is None else y_test
     bench = Bench(
         train=train,
         test=test,
         y_train=y_train,
         y_test=y_test,
-        classes=np.unique(y_train) if labels else None,
+        classes=classes,
         model=model,
         paths=paths,
         strategy=strategy,
@@ -181,6 +188,7 @@ def cross_stitch(
         methods=("own", "stitched", *(x for x in BASELINES if x in baselines)),
         counts=_check_counts(n_anchors, n_own, strategy, train[0].shape[0]),
         scorer=scorer,
+        counts_hits=counts_hits,
         rows=[
             rows,
             *(
@@ -204,6 +212,12 @@ def cross_stitch(
     )
 
 
+def _described(parts):
+    """Return the type of what is no pair, and its length."""
+    many = f" of {len(parts)}" if isinstance(parts, tuple | list) else ""
+    return f"{type(parts).__name__}{many}"
+
+
 def _check_spaces(spaces):
     """Return names, training and test rows of spaces that correspond."""
     if not isinstance(spaces, Mapping):
@@ -220,7 +234,7 @@ def _check_spaces(spaces):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise ValueError(
                 f"spaces[{name!r}] must be a pair (X_train, X_test); got "
-                f"{type(pair).__name__}"
+                f"{_described(pair)}"
             )
         for what, part, X in zip(("train", "test"), parts, pair, strict=True):
             X = check_array(
@@ -246,16 +260,23 @@ def _check_spaces(spaces):
 def _check_targets(model, y, n_train, n_test):
     """Return the targets of the training and the test rows as arrays."""
     if not isinstance(y, tuple | list) or len(y) != 2:
-        raise ValueError(f"y must be a pair (y_train, y_test); got {type(y).__name__}")
-    y_train, y_test = targets = [np.asarray(part) for part in y]
+        raise ValueError(f"y must be a pair (y_train, y_test); got {_described(y)}")
+    targets = []
     for name, part, n_rows in zip(
-        ("y_train", "y_test"), targets, (n_train, n_test), strict=True
+        ("y_train", "y_test"), y, (n_train, n_test), strict=True
     ):
+        if is_classifier(model) and getattr(part, "ndim", 1) != 2:
+            part = check_labels(part, name)
+        part = np.asarray(part)
         if part.ndim not in (1, 2) or len(part) != n_rows:
             raise ValueError(
                 f"{name} must have one entry for each of the {n_rows} rows of the "
                 f"spaces; got shape {part.shape}"
             )
+        if not is_classifier(model):
+            part = check_array(part, dtype="numeric", ensure_2d=False, input_name=name)
+        targets.append(part)
+    y_train, y_test = targets
     # one column against rows would be compared as n x n labels
     if y_train.shape[1:] != y_test.shape[1:]:
         raise ValueError(
@@ -264,18 +285,17 @@ def _check_targets(model, y, n_train, n_test):
         )
     if not is_classifier(model):
         return targets
-    if y_train.shape[1:] == (1,):
+    if y_train.ndim == 2:
         raise ValueError(
-            "y_train and y_test must be of shape (n_samples,) where each row has one "
+            "y_train and y_test must be of shape (n_samples,), since each row has one "
             f"label; got shapes {y_train.shape} and {y_test.shape}"
         )
-    if y_train.ndim == 1:
-        labels = set(y_train.tolist())
-        if unknown := set(y_test.tolist()) - labels:
-            raise ValueError(
-                f"y_test must have labels of y_train, {sorted(labels, key=str)[:10]}; "
-                f"got {sorted(unknown, key=str)[:10]}"
-            )
+    labels = set(y_train.tolist())
+    if unknown := set(y_test.tolist()) - labels:
+        raise ValueError(
+            f"y_test must have labels of y_train, {sorted(labels, key=str)[:10]}; "
+            f"got {sorted(unknown, key=str)[:10]}"
+        )
     return targets
 
 
@@ -295,21 +315,11 @@ def _default_head(model, later, X):
     return make_pipeline(scaler, linear)
 
 
-def _accuracy(model, rows, y):
-    """Score as "accuracy" does, without its checks.
-
-    They take a hundred times as long, for each resample.
-    """
-    return (model.predict(rows) == y).mean()
-
-
-def _check_scorer(scoring, model, labels):
+def _check_scorer(scoring, model):
     """Return a scorer and its name."""
     if scoring is None:
         scoring = "accuracy" if is_classifier(model) else "r2"
     if isinstance(scoring, str):
-        if scoring == "accuracy" and labels:
-            return _accuracy, scoring
         return get_scorer(scoring), scoring
     if not callable(scoring):
         raise TypeError(f"scoring must be a string or a callable; got {scoring!r}")

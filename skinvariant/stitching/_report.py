@@ -1,18 +1,28 @@
 """StitchingReport: the scores of `cross_stitch`, and what is computed from them."""
 
 import dataclasses
-import json
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import norm
 
+from skinvariant._files import atomic_write, dump_json, parse_json, parsing
 from skinvariant._validation import check_choice, check_number
-from skinvariant.stitching._methods import METHODS
+from skinvariant.stitching._methods import BASELINES, METHODS
 from skinvariant.stitching._summary import anchor_curve, methods_table, verdict
 
 _FORMAT = "skinvariant.StitchingReport"
+_FIELDS = {
+    "format": str,
+    "spaces": list,
+    "methods": list,
+    "n_anchors": list,
+    "scoring": str,
+    "scores": dict,
+    "resampled": dict,
+    "votes": bool,
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,6 +65,11 @@ class StitchingReport:
     votes : bool, default=False
         Whether the model is an InvariantVotingClassifier or InvariantVotingRegressor.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is not as documented.
+
     See Also
     --------
     cross_stitch : Makes the report.
@@ -81,6 +96,43 @@ class StitchingReport:
     scores: np.ndarray
     resampled: np.ndarray
     votes: bool = False
+
+    def __post_init__(self):
+        for name in ("spaces", "methods", "n_anchors"):
+            if not isinstance(values := getattr(self, name), tuple | list):
+                raise TypeError(f"{name} must be a tuple; got {values!r}")
+        for name in ("spaces", "methods"):
+            values = getattr(self, name)
+            texts = {value for value in values if isinstance(value, str)}
+            if not len(texts) == len(values) >= 2:
+                raise ValueError(
+                    f"{name} must be two different names or more; got {values!r}"
+                )
+        if not {"own", "stitched"} <= set(self.methods) <= METHODS.keys():
+            raise ValueError(
+                "methods must be 'own', 'stitched' and others of "
+                f"{list(BASELINES)}; got {self.methods!r}"
+            )
+        for count in self.n_anchors:
+            check_number("n_anchors", count, Integral, 1)
+        if not self.n_anchors or list(self.n_anchors) != sorted(set(self.n_anchors)):
+            raise ValueError(
+                f"n_anchors must be ascending numbers; got {self.n_anchors!r}"
+            )
+        for name, kind in (("scoring", str), ("votes", bool)):
+            if not isinstance(value := getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}; got {value!r}")
+        n, least = len(self.spaces), {"scores": 1, "resampled": 0}
+        for name in least:
+            array = np.asarray(getattr(self, name))
+            if array.dtype.kind not in "fiu":
+                raise TypeError(f"{name} must be numbers; got dtype {array.dtype}")
+            expected = (len(self.methods), len(self.n_anchors), *array.shape[2:3], n, n)
+            if array.shape != expected or array.shape[2] < least[name]:
+                raise ValueError(
+                    f"{name} must be of shape ({expected[0]}, {expected[1]}, k, {n}, "
+                    f"{n}), k >= {least[name]}; got {array.shape}"
+                )
 
     def matrix(self, method="stitched", *, n_anchors=None):
         """Return the scores of a method, head by encoder, as means over the seeds.
@@ -171,7 +223,7 @@ class StitchingReport:
             The mean; NaN where no pair has a score.
         low, high : float
             The normal interval around it; NaN where there are neither resamples nor
-            two seeds.
+            two seeds, or a score on resampled rows is NaN.
 
         Raises
         ------
@@ -189,14 +241,19 @@ class StitchingReport:
         by_seed, by_rows = self.scores[at], self.resampled[at]
         if baseline is not None:
             at = self._at(baseline, n_anchors)
-            by_seed, by_rows = by_seed - self.scores[at], by_rows - self.resampled[at]
+            with np.errstate(invalid="ignore"):  # infinite scores are none
+                by_seed, by_rows = (
+                    by_seed - self.scores[at],
+                    by_rows - self.resampled[at],
+                )
         pairs = self._pairs(pair) & np.isfinite(by_seed).all(axis=0)
         if not pairs.any():
             return (np.nan,) * 3
         by_seed, by_rows = (x[:, pairs].mean(axis=1) for x in (by_seed, by_rows))
         variances = []
         if len(by_rows) > 1:
-            variances.append(by_rows.var(ddof=1))
+            scored = np.isfinite(by_rows).all()
+            variances.append(by_rows.var(ddof=1) if scored else np.nan)
         if len(by_seed) > 1:
             variances.append(by_seed.var(ddof=1) / len(by_seed))
         error = np.sqrt(sum(variances)) if variances else np.nan
@@ -250,11 +307,17 @@ class StitchingReport:
         Raises
         ------
         ValueError, TypeError
-            If a parameter is not as documented, or there is no index: see
+            If a parameter is not as documented, or a pair has no index: see
             `stitching_index`.
         """
         check_number("min_index", min_index, Real, -np.inf)
-        return bool((self.stitching_index(n_anchors=n_anchors) >= min_index).all())
+        index = self.stitching_index(n_anchors=n_anchors)
+        if not np.isfinite(index).all():
+            raise ValueError(
+                "every head must have a stitched score under every encoder; got "
+                f"{np.sum(~np.isfinite(index))} of {index.size} without (NaN)"
+            )
+        return bool((index >= min_index).all())
 
     def to_frame(self):
         """Return all scores as a long table.
@@ -309,11 +372,12 @@ class StitchingReport:
                 shape = list(value.shape)
                 values = [x if np.isfinite(x) else None for x in value.ravel().tolist()]
                 value = {"shape": shape, "values": values}
-            content[field.name] = value
-        text = json.dumps(content, allow_nan=False)
+            content[field.name] = list(value) if isinstance(value, tuple) else value
+        text = dump_json(content)
         if path is None:
             return text
-        Path(path).write_text(text, encoding="utf-8")
+        with atomic_write(path) as file:
+            file.write(text.encode())
         return None
 
     @classmethod
@@ -333,23 +397,27 @@ class StitchingReport:
         Raises
         ------
         ValueError
-            If `source` is no such report.
+            If `source` is no such report, or it was damaged or altered.
         """
         is_text = isinstance(source, str) and source.lstrip().startswith("{")
-        text = source if is_text else Path(source).read_text(encoding="utf-8")
-        content = json.loads(text)
-        if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
-            raise ValueError(
-                f"source must be a report written by {_FORMAT}.to_json; got "
-                f"{text[:40]!r}"
-            )
-        for name, value in content.items():
-            if isinstance(value, list):
-                content[name] = tuple(value)
-            elif isinstance(value, dict):
-                values = np.array(value["values"], dtype=float)
-                content[name] = values.reshape(value["shape"])
-        return cls(**content)
+        text = source if is_text else Path(source).read_bytes()
+        wanted = f"source must be a report written by {_FORMAT}.to_json"
+        with parsing(wanted):
+            content = parse_json(text, _FIELDS)
+            if (found := content.pop("format")) != _FORMAT:
+                raise ValueError(f"its format must be {_FORMAT}; got {found!r}")
+            for name, value in content.items():
+                if name not in _FIELDS:
+                    raise KeyError(f"it must have the keys {list(_FIELDS)}; got {name}")
+                if isinstance(value, list):
+                    content[name] = tuple(value)
+                elif isinstance(value, dict):
+                    values = value["values"]
+                    if unknown := {type(x) for x in values} - {float, int, type(None)}:
+                        raise TypeError(f"{name} must be numbers; got {unknown}")
+                    values = np.array(values, dtype=float)
+                    content[name] = values.reshape(value["shape"])
+            return cls(**content)
 
     def summary(self, *, n_anchors=None):
         """Return a table of the methods, a verdict and, of several counts, a curve.

@@ -39,7 +39,9 @@ def methods_table(report, n_anchors):
             "none": "",
         }[METHODS[method].belongs_to]
         spread = f"{(high - low) / 2:6.3f}" if np.isfinite(low) else f"{'?':>6}"
-        yield f"{method:<20} {value:7.3f} {spread} {worst:7.3f}  {where}".rstrip()
+        line = f"{method:<20} {value:7.3f} {spread} {worst:7.3f}  {where}".rstrip()
+        n_scored, n_pairs = _count_scored(matrix)
+        yield line + (f" ({n_scored} of {n_pairs} pairs)" * (n_scored < n_pairs))
 
 
 def verdict(report, n_anchors):
@@ -59,13 +61,21 @@ def verdict(report, n_anchors):
     """
     at, others = {"n_anchors": n_anchors}, ~np.eye(len(report.spaces), dtype=bool)
     stitched = report.matrix(**at)
-    if not np.isfinite(stitched[others]).any():
+    n_scored, n_pairs = _count_scored(stitched)
+    if not n_scored:
         yield "No pair of a head and another encoder has a stitched score."
         return
     has_index = (report.matrix("own", **at) > 0).all()
     table = report.stitching_index(**at) if has_index else stitched
     worst, head, encoder = _worst_pair(report, table)
     where = f"Worst pair: head from {head} under encoder {encoder}"
+    if n_scored < n_pairs:
+        yield f"{where}, at {worst:.2f}."
+        yield (
+            f"{n_pairs - n_scored} of {n_pairs} pairs have no stitched score (NaN), so "
+            "that there is no verdict."
+        )
+        return
     if has_index:
         kept = table[others].mean()
         yield f"Stitching keeps {kept:.2f} of the head's own score."
@@ -94,7 +104,10 @@ def verdict(report, n_anchors):
     lead, low, high = report.interval("stitched", best, **at)
     if np.isnan(low):
         yield f"Stitching minus this: {lead:+.3f}, without an interval."
-        yield "Two seeds or two resamples, at least, would give one."
+        if report.scores.shape[2] < 2 and report.resampled.shape[2] < 2:
+            yield "Two seeds or two resamples, at least, would give one."
+        else:
+            yield "On some resampled rows there is no score (NaN)."
         return
     yield f"Stitching minus this: {lead:+.3f}, 95% interval {low:+.3f} to {high:+.3f}."
     remedy = "stitch with more anchors"
@@ -132,6 +145,12 @@ def anchor_curve(report):
         values = [report.interval(method, n_anchors=k)[0] for k in report.n_anchors]
         if np.isfinite(values).any():
             yield f"{method:<20} " + " ".join(f"{value:7.3f}" for value in values)
+
+
+def _count_scored(matrix):
+    """Return how many pairs of two spaces have a score, and how many there are."""
+    pairs = matrix[~np.eye(len(matrix), dtype=bool)]
+    return int(np.isfinite(pairs).sum()), pairs.size
 
 
 def _worst_pair(report, matrix):
