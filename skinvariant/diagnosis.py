@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
+from skinvariant._correspondence import warn_of_mismatches
 from skinvariant._threads import one_blas_thread
 from skinvariant._validation import check_corresponding, check_number, svd
-from skinvariant.comparison import warn_of_mismatches
 from skinvariant.relative import InvariantAggregator
 
 __all__ = ["Diagnosis", "diagnose", "shared_directions", "stitched_agreement"]

@@ -18,8 +18,8 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skinvariant._correspondence import warn_of_mismatches
 from skinvariant._validation import as_dtype, check_choice, check_number, svd
-from skinvariant.comparison import warn_of_mismatches
 from skinvariant.metrics import METRICS, sqeuclidean
 
 __all__ = ["SpaceTranslator"]

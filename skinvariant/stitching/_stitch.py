@@ -11,10 +11,10 @@ from sklearn.utils import check_array
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.validation import check_is_fitted
 
+from skinvariant._correspondence import FEWEST_ROWS, warn_of_mismatches
 from skinvariant._dask import in_memory
 from skinvariant._models import path_to_step, projecting_steps, replace_step
 from skinvariant._validation import to_numpy
-from skinvariant.comparison import FEWEST_ROWS, warn_of_mismatches
 from skinvariant.voting import pool_translations
 
 # how far an encoder's rows of the same samples may be apart: in roundings of their
