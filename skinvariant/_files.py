@@ -148,8 +148,8 @@ def parsing(wanted, *passing):
     ...     json.loads("{" * 10**5)
     Traceback (most recent call last):
         ...
-    ValueError: path must be a JSON file; got another file, a damaged one, or a part \
-of one (...
+    ValueError: path must be a JSON file; got another file, or a part of one, or a \
+damaged one (Expecting property name ...
     """
     try:
         yield
