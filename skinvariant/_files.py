@@ -148,8 +148,8 @@ def parsing(wanted, *passing):
     ...     json.loads("{" * 10**5)
     Traceback (most recent call last):
         ...
-    ValueError: path must be a JSON file; got another file, a damaged one, or a part \
-of one (...
+    ValueError: path must be a JSON file; got another file, or a part of one, or a \
+damaged one (Expecting property name ...
     """
     try:
         yield
@@ -279,7 +279,7 @@ def members_of(archive):
     members = {}
     archive.fp.seek(-_END.size, os.SEEK_END)
     *_, n_members, n_bytes, start, _ = _END.unpack(archive.fp.read(_END.size))
-    large = start == 2**32 - 1  # then the numbers are elsewhere
+    large = start == 2**32 - 1 or n_members == 2**16 - 1  # numbers are elsewhere
     if not large and n_members != len(archive.infolist()):
         raise ValueError(
             f"it must have {n_members} members; got {len(archive.infolist())}"
