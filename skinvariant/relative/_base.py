@@ -40,6 +40,7 @@ from skinvariant.relative._steps import (
     PRE,
     classes_after,
     find_step,
+    fitted,
     removes_scale,
     unfitted,
 )
@@ -357,7 +358,7 @@ class RelativeTransformer(
     def _set_anchors(self, anchors, pre):
         """Store anchors and what is prepared from them; return them after `pre`."""
         self.anchors_ = as_float(canonical(anchors))
-        self.pre_ = None if pre is None else pre.fit(copied(self.anchors_))
+        self.pre_ = None if pre is None else fitted(pre, copied(self.anchors_))
         mapped = self._apply_pre(self.anchors_)
         self._groups = prepare_together(self._metrics, mapped)
         return mapped
@@ -377,7 +378,7 @@ class RelativeTransformer(
             values = as_dtype(values, values.dtype)
             if post is not None:
                 if not rebased or type(post) is StandardScaler:
-                    post = clone(post).fit(values)
+                    post = fitted(clone(post), values)
                 values = post.transform(values)
             self._posts.append(post)
             self._widths.append(values.shape[1])

@@ -1,6 +1,7 @@
 """Steps before and after the comparison with anchors: `pre` and `post`."""
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import check_array
@@ -228,6 +229,41 @@ def find_step(name, option, choices):
         return option
     expected = "a scikit-learn transformer, or None"
     return check_choice(name, option, choices, or_else=expected)
+
+
+def fitted(step, X):
+    """Fit a step, unless a StandardScaler would do what it does not promise.
+
+    Parameters
+    ----------
+    step : transformer
+        The step.
+    X : array of shape (n_samples, n_features)
+        Rows.
+
+    Returns
+    -------
+    transformer
+        The fitted step.
+
+    Raises
+    ------
+    ValueError
+        If the variance of a column is beyond the range of its dtype, so that a
+        StandardScaler would take the column for a constant one or make it 0.
+    """
+    step = step.fit(X)
+    if type(step) is StandardScaler and step.with_std and not issparse(X):
+        xp, variance = namespace(step.var_), step.var_
+        low, high = xp.finfo(variance.dtype).tiny, xp.finfo(variance.dtype).max
+        varies = xp.any(X[:1, :] != X, axis=0)
+        if bool(xp.any(varies & ~((variance >= low) & (variance <= high)))):
+            raise ValueError(
+                "the variance of each column must be within the range of "
+                f"{variance.dtype} for a StandardScaler: rescale the space; got values "
+                f"up to {float(xp.max(xp.abs(X)))}"
+            )
+    return step
 
 
 def unfitted(step):
