@@ -395,7 +395,8 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
         return l2_normalize(rows) if kernel == "cosine" else rows  # of any scale
 
     if isinstance(kernel, str) and kernel == "rbf" and "gamma" not in params:
-        space = _centred(X, name)
+        # around the mean of one row that is far away, others would lose their digits
+        space = _Centred(X, np.median(X, axis=0), _centred(X, name).unit)
         some = np.linspace(0, len(X) - 1, min(len(X), _MEDIAN_ROWS)).astype(int)
         rows_of, median = space.rows, np.median(pdist(space.rows(some)))
         if median == 0:

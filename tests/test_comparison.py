@@ -764,10 +764,10 @@ def test_metrics_are_checked(measure):
     X_a[7] = X_b[7] = 3
     with pytest.raises(ValueError, match=r"rows must not be constant.* row 7"):
         measure(X_a, X_b, metric="correlation")
-    X_a[7] = X_b[7] = 0
+    X_a[7:9] = X_b[7:9] = 0
     with (
         np.errstate(all="ignore"),
-        pytest.raises(ValueError, match="'braycurtis' must be finite.* got inf or NaN"),
+        pytest.raises(ValueError, match=r"'braycurtis' must be finite.* got inf"),
     ):
         measure(X_a, X_b, metric="braycurtis")
 

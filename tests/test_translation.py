@@ -632,3 +632,15 @@ def test_rows_of_another_width_do_not_come_back():
     translator = SpaceTranslator("affine").fit(X, y)
     with pytest.raises(ValueError, match=r"X must have 9 features.*; got 6"):
         translator.inverse_transform(X)
+
+
+@pytest.mark.parametrize(("speed", "fraction"), [(0.1, 0.1), (0.3, 0.3), (1.0, 1.0)])
+def test_the_default_widths_are_all_in_use(speed, fraction):
+    """Slow, ordinary and quick curves each take another of the three fractions."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((100, 5))
+    y = np.sin(speed * X @ rng.standard_normal((5, 5)))
+    y += 0.05 * rng.standard_normal(y.shape)
+    squares = pdist((X - X.mean(axis=0)) / X.std(axis=0), "sqeuclidean")
+    found = SpaceTranslator("kernel").fit(X, y).gamma_
+    assert_allclose(found, fraction / np.median(squares))

@@ -7,7 +7,13 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skinvariant._validation import as_float, astype, check_choice, namespace
+from skinvariant._validation import (
+    as_float,
+    astype,
+    check_choice,
+    in_numpy,
+    namespace,
+)
 from skinvariant.metrics import TRANSFORMATIONS, whitening
 from skinvariant.metrics._rows import ORDINARY, centred_directions, directions
 
@@ -143,7 +149,7 @@ class Whitener(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Whitener
             The fitted transformer itself.
         """
-        X = as_float(validate_data(self, X, dtype="numeric"))
+        X = as_float(validate_data(self, in_numpy("X", X), dtype="numeric"))
         self.mean_, self.matrix_, self.full_rank_ = whitening(X, self.shrinkage)
         return self
 
@@ -161,7 +167,9 @@ class Whitener(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Whitened rows.
         """
         check_is_fitted(self)
-        X = as_float(validate_data(self, X, dtype="numeric", reset=False))
+        X = as_float(
+            validate_data(self, in_numpy("X", X), dtype="numeric", reset=False)
+        )
         return ((X - self.mean_) @ self.matrix_).astype(X.dtype, copy=False)
 
     def inverse_transform(self, X):
@@ -178,7 +186,7 @@ class Whitener(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Rows; in directions in which the fitted rows do not vary, their mean.
         """
         check_is_fitted(self)
-        X = as_float(check_array(X, dtype="numeric", estimator=self))
+        X = as_float(check_array(in_numpy("X", X), dtype="numeric", estimator=self))
         eps = np.finfo(self.matrix_.dtype).eps
         back = np.linalg.pinv(self.matrix_, len(self.matrix_) * eps, hermitian=True)
         return (X @ back + self.mean_).astype(X.dtype, copy=False)

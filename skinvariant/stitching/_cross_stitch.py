@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state, resample
 
 from skinvariant._models import seeded_clone, unfitted_steps
-from skinvariant._validation import as_float, check_choice, check_number
+from skinvariant._validation import as_float, check_choice, check_number, in_numpy
 from skinvariant.stitching._bench import Bench, measure
 from skinvariant.stitching._methods import BASELINES
 from skinvariant.stitching._report import StitchingReport
@@ -223,9 +223,8 @@ def _check_spaces(spaces):
                 f"{type(pair).__name__}"
             )
         for what, part, X in zip(("train", "test"), parts, pair, strict=True):
-            X = check_array(
-                X, accept_sparse="csr", input_name=f"X_{what} of spaces[{name!r}]"
-            )
+            called = f"X_{what} of spaces[{name!r}]"
+            X = check_array(in_numpy(called, X), accept_sparse="csr", input_name=called)
             if part and X.shape[0] != part[0].shape[0]:
                 raise ValueError(
                     "spaces must correspond row by row; got X_"
@@ -246,7 +245,7 @@ def _check_targets(model, y, n_train, n_test):
     """Return the targets of the training and the test rows as arrays."""
     if not isinstance(y, tuple | list) or len(y) != 2:
         raise ValueError(f"y must be a pair (y_train, y_test); got {type(y).__name__}")
-    y_train, y_test = targets = [np.asarray(part) for part in y]
+    y_train, y_test = targets = [np.asarray(in_numpy("y", part)) for part in y]
     for name, part, n_rows in zip(
         ("y_train", "y_test"), targets, (n_train, n_test), strict=True
     ):
