@@ -25,7 +25,7 @@ from skinvariant._validation import (
 from skinvariant.metrics import euclidean, sqeuclidean, whitening
 from skinvariant.metrics._rows import power_of_two
 from skinvariant.relative import l2_normalize, layer_normalize
-from skinvariant.translation import standardization
+from skinvariant.relative._steps import standardization
 
 __all__ = [
     "calibrated",
@@ -396,7 +396,8 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
 
     if isinstance(kernel, str) and kernel == "rbf" and "gamma" not in params:
         # around the mean of one row that is far away, others would lose their digits
-        space = _Centred(X, np.median(X, axis=0), _centred(X, name).unit)
+        origin = np.median(X, axis=0).astype(np.float64)
+        space = _Centred(X, origin, _centred(X, name).unit)
         some = np.linspace(0, len(X) - 1, min(len(X), _MEDIAN_ROWS)).astype(int)
         rows_of, median = space.rows, np.median(pdist(space.rows(some)))
         if median == 0:

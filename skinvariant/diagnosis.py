@@ -24,7 +24,7 @@ from skinvariant._validation import (
 from skinvariant.metrics import euclidean
 from skinvariant.metrics._rows import power_of_two
 from skinvariant.relative import InvariantAggregator
-from skinvariant.translation import standardization
+from skinvariant.relative._steps import standardization
 
 __all__ = ["Diagnosis", "diagnose", "shared_directions", "stitched_agreement"]
 

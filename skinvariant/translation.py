@@ -13,7 +13,6 @@ from sklearn.base import (
 )
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -21,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skinvariant._validation import check_choice, check_number, in_numpy, svd
 from skinvariant.metrics import METRICS, euclidean
 from skinvariant.metrics._rows import power_of_two
+from skinvariant.relative._steps import standardization
 
 __all__ = ["SpaceTranslator"]
 
@@ -324,15 +324,6 @@ def _choose_by_leaving_out(spectra, alphas, targets):
             heapq.heappush(queue, (lower, k))
 
 
-def standardization(X):
-    """Return mean and scale of each column, as StandardScaler, at any magnitude."""
-    peaks = np.abs(X).max(axis=0)
-    ordinary = (peaks > 1e-100) & (peaks < 1e100)
-    units = np.where(ordinary, 1.0, power_of_two(peaks))
-    scaler = StandardScaler().fit(X / units)
-    return scaler.mean_ * units, scaler.scale_ * units
-
-
 def _has_inverse(translator):
     """Whether a map has an inverse; `available_if` passes the reason on if not."""
     if translator.method in ("ridge", "kernel"):
@@ -489,8 +480,8 @@ class SpaceTranslator(
         finite = np.isfinite(map_).all() and np.isfinite(self.intercept_).all()
         if not finite or (too_small.any() and self.method != "kernel"):
             raise ValueError(
-                "the map must be within the range of float64: rescale the spaces, "
-                "whose values are too large or too small for one another; got "
+                "the map must be finite in float64, with all its digits: rescale the "
+                "spaces, whose values are too large or too small for one another; got "
                 + ("numbers that are too small" if finite else "infinity or NaN")
             )
         return self

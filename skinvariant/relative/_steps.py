@@ -15,7 +15,12 @@ from skinvariant._validation import (
     namespace,
 )
 from skinvariant.metrics import TRANSFORMATIONS, whitening
-from skinvariant.metrics._rows import ORDINARY, centred_directions, directions
+from skinvariant.metrics._rows import (
+    ORDINARY,
+    centred_directions,
+    directions,
+    power_of_two,
+)
 
 # a row whose standard deviation is below this part of its mean has lost digits
 _ALMOST_CONSTANT = 1e-3
@@ -272,6 +277,26 @@ def fitted(step, X):
                 f"up to {float(xp.max(xp.abs(X)))}"
             )
     return step
+
+
+def standardization(X):
+    """Return what a StandardScaler subtracts and divides by, at any magnitude.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), dtype float64
+        Rows.
+
+    Returns
+    -------
+    mean, scale : ndarray of shape (n_features,)
+        Mean and standard deviation of each column; the scale of a constant one is 1.
+    """
+    peaks = np.abs(X).max(axis=0)
+    ordinary = (peaks > 1e-100) & (peaks < 1e100)
+    units = np.where(ordinary, 1.0, power_of_two(peaks))
+    scaler = StandardScaler().fit(X / units)
+    return scaler.mean_ * units, scaler.scale_ * units
 
 
 def unfitted(step):
