@@ -384,7 +384,8 @@ class Diagnosis:
     transformations : dict of str to float
         The share of the variance of held-out rows in the second space that the best map
         of each class explains: 1 is all of it, 0 no more than the mean explains, and
-        less than 0 is worse.  NaN if a class does not apply to the two widths.
+        less than 0 is worse, down to -inf beyond the range of float64.  NaN if a class
+        does not apply to the two widths.
     transformation : str
         The simplest class that explains as much as the best one.
     agreement : dict of tuple to float
@@ -555,7 +556,10 @@ def diagnose(
     are not negative.  `transformation` is the first class, in the order of
     `transformations`, whose squared residuals exceed those of the best by at most two
     standard errors of the paired difference over held-out rows ([2]_ uses one), or by a
-    millionth of the variance, the rounding of half precision.
+    millionth of the variance, the rounding of half precision.  Rows that are more than
+    three times as far from the centre of a space as the median row are first moved to
+    that distance, alike in both spaces, so that a few long rows decide nothing; an
+    affine map between the spaces is the same for moved rows.
 
     Agreement estimates without labels what a head keeps when it is stitched: a ridge
     is trained on the old encoder's relative space to predict the directions that both
