@@ -293,7 +293,7 @@ def _member(model, name):
         elif isinstance(step, SpaceTranslator) and hasattr(step, "coef_"):
             affine.multiply(step.coef_, step.intercept_)
         elif isinstance(step, SpaceTranslator) and i == 0 and not front:
-            arrays = map(_tensor, (step._rows, step._mean, step._scale))
+            arrays = map(_tensor, (step._rows, step._origin, step._scale))
             front = [GaussianKernel(*arrays, step.gamma_)]
             offset = step.intercept_ - step._kernel_means @ step.dual_coef_
             affine.multiply(step.dual_coef_.T, offset)

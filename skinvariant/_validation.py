@@ -64,6 +64,40 @@ def to_numpy(array):
         return np.from_dlpack(array, device="cpu")
 
 
+def in_numpy(name, array):
+    """Return an array of another library as a NumPy array, for code that needs one.
+
+    Parameters
+    ----------
+    name : str
+        The array's name.
+    array : object
+        An array of any library on any device; or anything else, such as a list, a data
+        frame or a sparse matrix, which is left to later checks.
+
+    Returns
+    -------
+    ndarray or object
+        The same values on the CPU; anything else itself.
+
+    Raises
+    ------
+    TypeError
+        If the array cannot be converted.
+    """
+    if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):
+        return array
+    try:
+        return to_numpy(array)
+    except Exception as error:  # each library has its own
+        kind = f"{type(array).__module__}.{type(array).__name__}"
+        raise TypeError(
+            f"{name} must be a NumPy array, or one that can be converted: of a tensor "
+            "take X.detach().cpu().float().numpy(), of another array "
+            f"numpy.from_dlpack(X, device='cpu'); got {kind} of {array.dtype}: {error}"
+        ) from error
+
+
 def astype(X, dtype):
     """Return `X` in a dtype: itself if it has it, otherwise a copy.
 
@@ -314,7 +348,7 @@ def check_choice(name, value, choices, *, or_else=None):
     return choices[value]
 
 
-def check_number(name, value, kind, low, high=np.inf):
+def check_number(name, value, kind, low, high=None):
     """Return `value` if it is a number of this kind in [`low`, `high`].
 
     Parameters
@@ -326,7 +360,8 @@ def check_number(name, value, kind, low, high=np.inf):
     kind : type
         `numbers.Integral` or `numbers.Real`.
     low, high : float
-        The bounds, both included.
+        The bounds, both included.  `high` None: the largest number that NumPy's own
+        integers or float64 hold.
 
     Returns
     -------
@@ -341,11 +376,17 @@ def check_number(name, value, kind, low, high=np.inf):
         If it is out of bounds or NaN.
     """
     noun = "an integer" if kind is Integral else "a real number"
+    if high is None:
+        high = (np.iinfo(np.intp) if kind is Integral else np.finfo(np.float64)).max
     wanted = f"{name} must be {noun} in [{low}, {high}]"
     if not isinstance(value, kind) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{wanted}; got {value!r} of type {type(value).__name__}")
-    if not low <= value <= high:
-        raise ValueError(f"{wanted}; got {value!r}")
+    try:
+        within = low <= value <= high and float(value) is not None
+    except OverflowError:
+        within = False
+    if not within:
+        raise ValueError(f"{wanted}; got {_shortened(value)}")
     return value
 
 
@@ -404,6 +445,13 @@ got Unknown label type: ..., types ['NoneType', 'str']
             f"got Unknown label type: {found}{names}"
         )
     return array
+
+
+def _shortened(value):
+    """Return a number as text, of which Python refuses more than 4300 digits."""
+    if isinstance(value, int) and abs(value) > 10**30:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
 
 
 def check_indices(indices, n_samples, *, source, expected=None):
@@ -500,7 +548,7 @@ n_features_b)
             ensure_min_features=min_columns,
             input_name=name,
         )
-        for name, X in (("X_a", X_a), ("X_b", X_b))
+        for name, X in (("X_a", in_numpy("X_a", X_a)), ("X_b", in_numpy("X_b", X_b)))
     )
     if len(X_a) != len(X_b):
         raise ValueError(

@@ -9,10 +9,10 @@ from warnings import warn
 import numpy as np
 from scipy.spatial.distance import pdist
 from scipy.stats import permutation_test, rankdata
-from sklearn import config_context, get_config
+from sklearn import get_config
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.metrics.pairwise import kernel_metrics, pairwise_kernels
-from sklearn.neighbors import VALID_METRICS, NearestNeighbors
+from sklearn.neighbors import VALID_METRICS
 from sklearn.utils import check_random_state, gen_batches
 
 from skinvariant._correspondence import mismatched_rows
@@ -22,8 +22,10 @@ from skinvariant._validation import (
     check_number,
     svd,
 )
-from skinvariant.metrics import sqeuclidean
+from skinvariant.metrics import euclidean, sqeuclidean, whitening
+from skinvariant.metrics._rows import power_of_two
 from skinvariant.relative import l2_normalize, layer_normalize
+from skinvariant.relative._steps import standardization
 
 __all__ = [
     "calibrated",
@@ -86,6 +88,8 @@ _ROUNDING = 1e-12
 _ROUNDINGS = 8
 # from a sum of singular values this near 1, subtraction leaves few digits
 _NEAR = 1e-3
+# kernels that are functions of inner products, and depend on the scale of a space
+_OF_PRODUCTS = ("poly", "polynomial", "sigmoid")
 _DISTANCES = dict.fromkeys(sorted(set(VALID_METRICS["brute"]) - {"precomputed"}))
 
 
@@ -254,12 +258,13 @@ n_features_b)
 class _Centred:
     """A space minus its mean, in float64, computed by blocks of rows.
 
-    The unit is the largest deviation, so that no square leaves the range of float64.
+    The unit, one for all columns or one for each, is such that no square leaves the
+    range of float64.
     """
 
     X: np.ndarray
     mean: np.ndarray
-    unit: float
+    unit: float | np.ndarray
 
     def rows(self, which):
         return (self.X[which] - self.mean) / self.unit
@@ -273,8 +278,11 @@ class _Centred:
         return _batches(len(self.X), n_numbers, least)
 
 
-def _centred(X, name):
-    """Centre a space; if wider than long, rotate it into as many columns as rows."""
+def _centred(X, name, units=None):
+    """Centre a space; if wider than long, rotate it into as many columns as rows.
+
+    The unit is the largest deviation, unless `units` gives one for each column.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         mean = X.mean(axis=0, dtype=np.float64)
         space = _Centred(X, mean, 1.0)
@@ -287,7 +295,7 @@ def _centred(X, name):
             f"{name} must have deviations from its mean within the range of float64: "
             f"rescale it; got {unit}"
         )
-    space = _Centred(X, mean, unit)
+    space = _Centred(X, mean, unit if units is None else units)
     if space.n_features <= len(X):
         return space
     turned = np.linalg.qr(space.rows(slice(None)).T, mode="r").T
@@ -387,9 +395,9 @@ def _kernel_products(tile_a, tile_b, orders, debiased):
 def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
     """Return a function that computes the kernel of some rows with others.
 
-    The mean of some values is subtracted, which changes no estimate: if all rows are
-    almost alike, most digits would be lost to it.  `hold`: the kernel is computed once,
-    if it fits in memory.
+    The mean of some values is subtracted, and the rest is divided by their size, which
+    changes no estimate: if all rows are almost alike, most digits would be lost to the
+    mean.  `hold`: the kernel is computed once, if it fits in memory.
     """
     params = dict(kernel_params or {})
 
@@ -398,7 +406,9 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
         return l2_normalize(rows) if kernel == "cosine" else rows  # of any scale
 
     if isinstance(kernel, str) and kernel == "rbf" and "gamma" not in params:
-        space = _centred(X, name)
+        # around the mean of one row that is far away, others would lose their digits
+        origin = np.median(X, axis=0).astype(np.float64)
+        space = _Centred(X, origin, _centred(X, name).unit)
         some = np.linspace(0, len(X) - 1, min(len(X), _MEDIAN_ROWS)).astype(int)
         rows_of, median = space.rows, np.median(pdist(space.rows(some)))
         if median == 0:
@@ -417,13 +427,26 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
                 "since otherwise all are equally alike; got parallel rows"
             )
 
+    peak = max(X.max(), -X.min())
+    with np.errstate(over="ignore"):
+        if kernel in _OF_PRODUCTS and not np.isfinite(peak * peak * X.shape[1]):
+            raise ValueError(
+                f"{name} must have inner products within the range of float64 for the "
+                f"kernel {kernel!r}: rescale it; got values up to {peak}"
+            )
+
     def compute(rows, columns):
         rows, columns = rows_of(rows), rows_of(columns)
         if isinstance(kernel, str) and kernel == "cosine":
             # minus 1, which changes no estimate: near 1 no small differences are left
             defined = rows.any(axis=1)[:, None] & columns.any(axis=1)
             return np.where(defined, -0.5 * sqeuclidean(rows, columns), -1.0)
-        values = pairwise_kernels(rows, columns, metric=kernel, **params)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if isinstance(kernel, str) and kernel == "rbf" and [*params] == ["gamma"]:
+                # that of scikit-learn loses the digits of near rows
+                values = np.exp(-params["gamma"] * sqeuclidean(rows, columns))
+            else:
+                values = pairwise_kernels(rows, columns, metric=kernel, **params)
         if not np.isfinite(values).all():
             raise ValueError(
                 f"the kernel {kernel!r} must be finite; got inf or NaN for {name}"
@@ -431,11 +454,13 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
         return values
 
     some = np.arange(min(len(X), 100))
-    shift = compute(some, some).mean()
+    values = compute(some, some)
+    shift = values.mean()
+    unit = power_of_two(np.abs(values - shift).max())
     if hold and 8 * len(X) ** 2 <= get_config()["working_memory"] * 2**20:
-        whole = compute(slice(None), slice(None)) - shift
+        whole = (compute(slice(None), slice(None)) - shift) / unit
         return lambda rows, columns: whole[np.ix_(rows, columns)]
-    return lambda rows, columns: compute(rows, columns) - shift
+    return lambda rows, columns: (compute(rows, columns) - shift) / unit
 
 
 @_measure
@@ -543,7 +568,14 @@ n_features_b)
         _hsic(products, sums[0], sums[1][order], debiased)
         for products, order in zip(crossed, orders, strict=True)
     ]
-    values = np.clip(np.array(values) / lengths[0] / lengths[1], -1, 1)
+    with np.errstate(invalid="ignore"):
+        values = np.clip(np.array(values) / lengths[0] / lengths[1], -1, 1)
+    if not np.isfinite([*values, *lengths]).all():
+        raise ValueError(
+            "the kernel must have values whose squares are within the range of "
+            "float64, in units of their size among the first rows: rescale the "
+            f"spaces, or leave out rows that are far from all others; got {values[0]}"
+        )
     return _exact_if_identical(values, 1.0, X_a, X_b)
 
 
@@ -703,14 +735,19 @@ n_features_b)
 
 
 def _whitened(X, name):
-    """Return the centred space, and the map that makes its columns orthonormal."""
-    space = _centred(X, name)
+    """Return the centred space, and the map that makes its columns orthonormal.
+
+    In units of each column's largest value all entries have the same rounding, however
+    much the columns differ in scale.
+    """
+    peaks = np.maximum(X.max(axis=0), -X.min(axis=0)).astype(np.float64)
+    space = _centred(X, name, power_of_two(peaks))
     factor = np.empty((0, space.n_features))
     for batch in space.batches(least=2 * space.n_features):
         factor = np.linalg.qr(np.vstack([factor, space.rows(batch)]), mode="r")
     _, singular, directions = svd(factor, full_matrices=False)
-    peak = max(X.max(), -X.min()) / space.unit
-    rounding = np.finfo(X.dtype).eps * peak * np.sqrt(X.shape).sum()
+    rounding = np.finfo(X.dtype).eps * np.sqrt(X.shape).sum()
+    rounding += np.finfo(np.float64).eps * singular[0]  # that of the decomposition
     kept = singular > _ROUNDINGS * rounding
     if not kept.any():
         raise ValueError(
@@ -730,45 +767,71 @@ def _whitened(X, name):
 
 
 def _comparable(metric, *spaces):
-    """Return the metric that gives the same order with most digits, and its spaces."""
+    """Return the metric that gives the same order with most digits, and its spaces.
+
+    Where it can be, that is the Euclidean distance of rows that are changed first, for
+    "mahalanobis" and "seuclidean" by what the last space makes of them.
+    """
     if not callable(metric):
         check_choice("metric", metric, _DISTANCES, or_else="a callable")
     spaces = [X.astype(np.float64) for X in spaces]
     if not isinstance(metric, str):
         return metric, *spaces
-    if metric == "cosine":  # the distance of unit vectors has the same order
+    if metric in ("cosine", "correlation"):
+        step = l2_normalize if metric == "cosine" else layer_normalize
         for X in spaces:
-            if not X.any(axis=1).all():
-                raise ValueError(
-                    "rows must not be zero, since these have no direction: leave them "
-                    "out of both spaces, or take metric='euclidean'; got zeros in row "
-                    f"{np.flatnonzero(~X.any(axis=1))[0]}"
-                )
             for batch in _batches(len(X), 8 * X.shape[1]):
-                X[batch] = l2_normalize(X[batch])
-        return "euclidean", *spaces
-    if metric == "euclidean":  # that of scikit-learn loses digits far from the origin
-        mean = spaces[-1].mean(axis=0)
-        for X in spaces:
-            X -= mean
-    return metric, *spaces
+                X[batch] = step(X[batch])
+            lacking = np.flatnonzero(~X.any(axis=1))
+            if lacking.size:
+                what = "zero" if metric == "cosine" else "constant"
+                raise ValueError(
+                    f"rows must not be {what}, since these have no direction: leave "
+                    "them out of both spaces, or take metric='euclidean'; got "
+                    f"{what} row {lacking[0]}"
+                )
+    elif metric == "mahalanobis":
+        mean, matrix, _ = whitening(spaces[-1])
+        spaces = [(X - mean) @ matrix for X in spaces]
+    elif metric == "seuclidean":
+        _, scale = standardization(spaces[-1])
+        spaces = [X / scale for X in spaces]
+    elif metric not in ("euclidean", "l2", "sqeuclidean", "nan_euclidean"):
+        return metric, *spaces
+    return "euclidean", *spaces
+
+
+def _distances(metric, queries, rows):
+    """Yield the distances of a block of queries from all rows."""
+    if metric == "euclidean":  # that of scikit-learn loses the digits of near rows
+        tiles = list(_batches(len(rows), 16 * rows.shape[1], least=256))
+        blocks = (
+            np.hstack([euclidean(queries[batch], rows[tile]) for tile in tiles])
+            for batch in _batches(len(queries), 8 * len(rows), least=32)
+        )
+    else:
+        blocks = pairwise_distances_chunked(
+            queries, rows, metric=metric, working_memory=_limit_mib()
+        )
+    for distances in blocks:
+        if not np.isfinite(distances).all():
+            raise ValueError(
+                f"the distances of metric {metric!r} must be finite: rescale the "
+                "spaces, if their values are too large; got inf or NaN"
+            )
+        yield distances
 
 
 def _nearest(metric, rows, n_neighbors, queries=None):
     """Return the indices of the rows nearest to each query, or to each other row."""
-    with config_context(working_memory=_limit_mib()):
-        index = NearestNeighbors(n_neighbors=n_neighbors, metric=metric)
-        index.set_params(algorithm="brute").fit(rows)
-        distances, indices = index.kneighbors(queries)
-    _check_defined(distances, metric)
-    return indices
-
-
-def _check_defined(distances, metric):
-    if not np.isfinite(distances).all():
-        raise ValueError(
-            f"the distances of metric {metric!r} must be finite; got inf or NaN"
-        )
+    nearest = []
+    for distances in _distances(metric, rows if queries is None else queries, rows):
+        if queries is None:  # a row is no neighbour of its own
+            own = sum(map(len, nearest)) + np.arange(len(distances))
+            distances[np.arange(len(distances)), own] = np.inf
+        order = np.argpartition(distances, n_neighbors - 1, axis=1)
+        nearest.append(order[:, :n_neighbors].copy())  # the rest is freed
+    return np.concatenate(nearest)
 
 
 def _n_common(indices, others):
@@ -797,7 +860,7 @@ n_features_b)
     n_neighbors : int, default=10
         How many neighbours, less than n_samples - 1, the row itself not included.
     metric : str or callable, default="cosine"
-        A metric of `sklearn.neighbors.NearestNeighbors`, in each space.
+        A metric of `sklearn.metrics.pairwise_distances`, in each space.
     average : bool, default=True
         Whether to return the mean over the rows.
 
@@ -817,8 +880,9 @@ n_features_b)
 
     Notes
     -----
-    Among rows at the same distance, those that NearestNeighbors returns are the
-    neighbours: if many rows are equal, the value depends on their order.
+    Among rows at the same distance any may be the neighbours: if many rows are equal,
+    the value depends on their order.  The covariance of "mahalanobis" and the variances
+    of "seuclidean" are those of each space, the former on the span of its rows.
 
     References
     ----------
@@ -871,7 +935,7 @@ def top_k_jaccard(
     k : int, default=10
         How many nearest rows, less than n_samples.
     metric : str or callable, default="cosine"
-        A metric of `sklearn.neighbors.NearestNeighbors`.
+        A metric of `sklearn.metrics.pairwise_distances`.
     average : bool, default=True
         Whether to return the mean over the rows.
 
@@ -981,10 +1045,7 @@ def mean_reciprocal_rank(
     X_a, X_b, orders = _check_spaces(X_a, X_b, orders, min_rows=2, equal_width=True)
     metric, X_a, X_b = _comparable(metric, X_a, X_b)
     ranks, start = np.empty(orders.shape), 0
-    for distances in pairwise_distances_chunked(
-        X_a, X_b, metric=metric, working_memory=_limit_mib()
-    ):
-        _check_defined(distances, metric)
+    for distances in _distances(metric, X_a, X_b):
         rows = slice(start, start + len(distances))
         ranks[:, rows] = _ranks(distances, orders[:, rows])
         start = rows.stop
@@ -1262,10 +1323,9 @@ def mantel_test(X_a, X_b, *, n_permutations=199, random_state=0):
     X_a, X_b = check_corresponding(X_a, X_b, min_rows=3)
     check_number("n_permutations", n_permutations, Integral, 1)
     pairs = ~np.eye(len(X_a), dtype=bool)
-    cosines_a, cosines_b = (
-        pairwise_kernels(X.astype(np.float64) - X.mean(axis=0), metric="cosine")
-        for X in (X_a, X_b)
-    )
+    spaces = [_centred(X, name) for name, X in (("X_a", X_a), ("X_b", X_b))]
+    directions = [l2_normalize(space.rows(slice(None))) for space in spaces]
+    cosines_a, cosines_b = (rows @ rows.T for rows in directions)
     for cosines in (cosines_a, cosines_b):
         cosines -= cosines[pairs].mean()
         norm = np.linalg.norm(cosines[pairs])

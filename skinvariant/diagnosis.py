@@ -17,16 +17,28 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skinvariant._correspondence import warn_of_mismatches
 from skinvariant._threads import one_blas_thread
-from skinvariant._validation import check_corresponding, check_number, svd
+from skinvariant._validation import (
+    check_corresponding,
+    check_number,
+    in_numpy,
+    svd,
+)
+from skinvariant.metrics import euclidean
+from skinvariant.metrics._rows import power_of_two
 from skinvariant.relative import InvariantAggregator
+from skinvariant.relative._steps import standardization
 
 __all__ = ["Diagnosis", "diagnose", "shared_directions", "stitched_agreement"]
 
 # penalties of the ridge, in units of the mean squared singular value
 _PENALTIES = np.logspace(-9, 1, 11)
+# a row farther from the centre than this times the median row counts as one there
+_FAR = 3.0
 # differences of explained variance below this are rounding of half precision
 _ROUNDING = 1e-6
 _MIN_ROWS = 20
+# squared residuals beyond this, in units of the largest value, are equally bad
+_MOST = 1e100
 # penalty of the head that measures agreement, per row and unit of variance of a column
 _HEAD_PENALTY = 0.1
 # explained variance below this: more than an affine map and a little noise
@@ -38,6 +50,40 @@ _DIGITS = 6
 
 
 # --- the best map of each class ------------------------------------------------
+
+
+def _winsorized(spaces, fitted):
+    """Move rows that are far from the centre towards it, alike in both spaces.
+
+    A sum of squares over all rows would depend on a few very long rows alone.  If one
+    space is an affine map of the other, it still is afterwards, by the same map: the
+    centres are means with the same weights.
+
+    Parameters
+    ----------
+    spaces : sequence of two ndarray of shape (n_samples, n_features)
+        Corresponding spaces, in float64.
+    fitted : ndarray of shape (n_fitted,), dtype int
+        The rows that the centres, and the median distance from them, are taken from.
+
+    Returns
+    -------
+    list of two ndarray of shape (n_samples, n_features)
+        The spaces; rows no farther than `_FAR` times the median are unchanged.
+    """
+    weights = 1.0
+    for X in spaces:
+        distances = euclidean(X, np.median(X[fitted], axis=0)[np.newaxis])[:, 0]
+        limit = _FAR * np.median(distances[fitted])
+        if limit > 0:
+            weights = np.minimum(weights, limit / np.maximum(distances, limit))
+    weights = np.broadcast_to(weights, len(X))[:, np.newaxis]
+    moved = []
+    for X in spaces:
+        near = weights * X
+        centre = near[fitted].sum(axis=0) / weights[fitted].sum()
+        moved.append(np.where(weights < 1, near + (1 - weights) * centre, X))
+    return moved
 
 
 def _positive(products, squares):
@@ -55,7 +101,14 @@ def _isotropic_scaling(X_a, X_b):
 
 
 def _axis_scaling(X_a, X_b):
-    return np.diag(_positive((X_a * X_b).sum(axis=0), (X_a**2).sum(axis=0)))
+    X_a, units = _in_units(X_a)
+    return np.diag(_positive((X_a * X_b).sum(axis=0), (X_a**2).sum(axis=0)) / units)
+
+
+def _in_units(X):
+    """Return a space in units of each column's own size, and these."""
+    units = power_of_two(np.abs(X).max(axis=0))
+    return X / units, units
 
 
 def _assigned(gains, weights):
@@ -77,9 +130,10 @@ def _signed_permutation(X_a, X_b):
 
 
 def _permutation_axis_scaling(X_a, X_b):
+    X_a, units = _in_units(X_a)
     products = X_a.T @ X_b
     factors = _positive(products, (X_a**2).sum(axis=0)[:, None])
-    return _assigned(factors * products, factors)
+    return _assigned(factors * products, factors / units[:, np.newaxis])
 
 
 def _orthogonal(X_a, X_b):
@@ -111,14 +165,17 @@ class _Class:
     matrix: Callable
     translation: bool = False
     any_width: bool = False
+    scales: bool = True
 
-    def residuals(self, fitted, held_out):
+    def residuals(self, fitted, held_out, ratio=1.0):
         """Return the residuals of held-out rows under the best map of fitted rows.
 
         Parameters
         ----------
         fitted, held_out : tuple of two ndarray of shape (n, n_features)
             Corresponding rows.
+        ratio : float, default=1.0
+            The unit of the first space divided by that of the second.
 
         Returns
         -------
@@ -132,22 +189,26 @@ class _Class:
             X.mean(axis=0) if self.translation else np.zeros(X.shape[1]) for X in fitted
         ]
         matrix = self.matrix(X_a - origins[0], X_b - origins[1])
+        if not self.scales:
+            matrix = matrix * ratio
         return held_out[1] - origins[1] - (held_out[0] - origins[0]) @ matrix
 
 
 # from the simplest to the most general: of equally good ones the first is named
 _CLASSES = {
-    "none": _Class(_identity),
+    "none": _Class(_identity, scales=False),
     "isotropic_scaling": _Class(_isotropic_scaling),
-    "permutation": _Class(_permutation),
-    "signed_permutation": _Class(_signed_permutation),
-    "translation": _Class(_identity, translation=True),
+    "permutation": _Class(_permutation, scales=False),
+    "signed_permutation": _Class(_signed_permutation, scales=False),
+    "translation": _Class(_identity, translation=True, scales=False),
     "isotropic_scaling+translation": _Class(_isotropic_scaling, translation=True),
     "axis_scaling": _Class(_axis_scaling),
     "axis_scaling+translation": _Class(_axis_scaling, translation=True),
     "permutation+axis_scaling": _Class(_permutation_axis_scaling),
-    "orthogonal": _Class(_orthogonal, any_width=True),
-    "orthogonal+translation": _Class(_orthogonal, translation=True, any_width=True),
+    "orthogonal": _Class(_orthogonal, any_width=True, scales=False),
+    "orthogonal+translation": _Class(
+        _orthogonal, translation=True, any_width=True, scales=False
+    ),
     "orthogonal+isotropic_scaling": _Class(
         _orthogonal_isotropic_scaling, any_width=True
     ),
@@ -161,7 +222,7 @@ _CLASSES = {
 
 def _as_good(squares, best, rounding):
     """Whether squared residuals exceed the best by at most two standard errors."""
-    more = squares - best
+    more = np.minimum(squares, _MOST) - best
     return more.mean() <= 2 * more.std(ddof=1) / np.sqrt(len(more)) + rounding
 
 
@@ -181,16 +242,23 @@ def _explain(fitted, held_out):
     name : str
         The first class within two standard errors of the best.
     """
+    units = [power_of_two(np.abs(X).max()) for X in fitted]
+    fitted, held_out = (
+        [X / unit for X, unit in zip(rows, units, strict=True)]
+        for rows in (fitted, held_out)
+    )
     total = ((held_out[1] - fitted[1].mean(axis=0)) ** 2).sum(axis=1)
     left = {}
-    for name, transformation in _CLASSES.items():
-        residuals = transformation.residuals(fitted, held_out)
-        if residuals is not None:
-            left[name] = (residuals**2).sum(axis=1)
-    explained = {
-        name: float(1 - left[name].sum() / total.sum()) if name in left else np.nan
-        for name in _CLASSES
-    }
+    with np.errstate(over="ignore"):  # a class that cannot scale may be far off
+        ratio = min(units[0] / units[1], np.finfo(np.float64).max)
+        for name, transformation in _CLASSES.items():
+            residuals = transformation.residuals(fitted, held_out, ratio)
+            if residuals is not None:
+                left[name] = (residuals**2).sum(axis=1)
+        explained = {
+            name: float(1 - left[name].sum() / total.sum()) if name in left else np.nan
+            for name in _CLASSES
+        }
     best = min(left.values(), key=np.sum)
     rounding = _ROUNDING * total.mean()
     name = next(
@@ -204,11 +272,11 @@ def _explain(fitted, held_out):
 
 def _whitened(X, fitted, n_components):
     """Return leading principal components of standardised columns, with variance 1."""
-    scaler = StandardScaler().fit(X[fitted])
-    components = PCA(n_components, whiten=True, svd_solver="full")
-    components.fit(scaler.transform(X[fitted]))
+    mean, scale = standardization(X[fitted])
+    X = (X - mean) / scale
+    components = PCA(n_components, whiten=True, svd_solver="full").fit(X[fitted])
     real = components.explained_variance_ratio_ > _ROUNDING  # others are rounding
-    return components.transform(scaler.transform(X))[:, real]
+    return components.transform(X)[:, real]
 
 
 @config_context(transform_output="default")
@@ -249,6 +317,9 @@ def shared_directions(X_a, X_b, fitted, *, n_components=60, n_directions=20):
     >>> round(abs(float(np.corrcoef(first, both)[0, 1])), 2)
     1.0
     """
+    check_number("n_components", n_components, Integral, 1)
+    check_number("n_directions", n_directions, Integral, 1)
+    X_a, X_b, fitted = in_numpy("X_a", X_a), in_numpy("X_b", X_b), np.asarray(fitted)
     most = min(n_components, max(1, len(fitted) // 4))
     a, b = (_whitened(X, fitted, min(most, X.shape[1])) for X in (X_a, X_b))
     left, _, right = svd(a[fitted].T @ b[fitted], full_matrices=False)
@@ -294,6 +365,8 @@ def stitched_agreement(relative_a, targets_a, relative_b, targets_b):
     >>> round(stitched_agreement(*parts), 2)
     -0.01
     """
+    relative_a, targets_a = in_numpy("relative_a", relative_a), np.asarray(targets_a)
+    relative_b, targets_b = in_numpy("relative_b", relative_b), np.asarray(targets_b)
     relative_a = relative_a.astype(np.float64, copy=False)
     alpha = _HEAD_PENALTY * len(relative_a) * relative_a.var(axis=0).mean()
     head = Ridge(alpha or 1.0).fit(relative_a, targets_a)
@@ -314,7 +387,8 @@ class Diagnosis:
     transformations : dict of str to float
         The share of the variance of held-out rows in the second space that the best map
         of each class explains: 1 is all of it, 0 no more than the mean explains, and
-        less than 0 is worse.  NaN if a class does not apply to the two widths.
+        less than 0 is worse, down to -inf beyond the range of float64.  NaN if a class
+        does not apply to the two widths.
     transformation : str
         The simplest class that explains as much as the best one.
     agreement : dict of tuple to float
@@ -495,7 +569,10 @@ def diagnose(
     are not negative.  `transformation` is the first class, in the order of
     `transformations`, whose squared residuals exceed those of the best by at most two
     standard errors of the paired difference over held-out rows ([2]_ uses one), or by a
-    millionth of the variance, the rounding of half precision.
+    millionth of the variance, the rounding of half precision.  Rows that are more than
+    three times as far from the centre of a space as the median row are first moved to
+    that distance, alike in both spaces, so that a few long rows decide nothing; an
+    affine map between the spaces is the same for moved rows.
 
     Agreement estimates without labels what a head keeps when it is stitched: a ridge
     is trained on the old encoder's relative space to predict the directions that both
@@ -552,6 +629,7 @@ def diagnose(
             )
     anchors = fitted[:n_anchors]
     wide = [X.astype(np.float64, copy=False) for X in spaces]
+    wide = _winsorized(wide, fitted)
     transformations, transformation = _explain(
         [X[fitted] for X in wide], [X[held_out] for X in wide]
     )

@@ -49,6 +49,12 @@ def _or_one(column):
     return torch.where(column > 0, column, torch.ones_like(column))
 
 
+def _power_of_two(peaks):
+    """Return the power of two next to each number from below, a unit; 1 for a 0."""
+    ones = torch.ones_like(peaks)
+    return torch.where(peaks > 0, torch.ldexp(ones, torch.frexp(peaks)[1] - 1), ones)
+
+
 def _directions(X):
     """Scale rows of any scale to norm 1; zero rows stay zero."""
     X = X / _or_one(X.detach().abs().amax(dim=-1, keepdim=True))
@@ -74,10 +80,12 @@ def _column_statistics(X, *, with_std=True):
     mean = X.mean(dim=0)
     if not with_std:
         return mean, torch.ones_like(mean)
-    variance = ((X - mean) ** 2).mean(dim=0)
+    unit = _power_of_two(X.detach().abs().amax(dim=0))
+    variance = (((X - mean) / unit) ** 2).mean(dim=0)
     rounding = len(X) * torch.finfo(X.dtype).eps
-    varies = variance > rounding * variance + (rounding * mean) ** 2
-    return mean, torch.where(varies, variance, torch.ones_like(variance)).sqrt()
+    varies = variance > rounding * variance + (rounding * mean / unit) ** 2
+    deviation = torch.where(varies, variance, torch.ones_like(variance)).sqrt()
+    return mean, torch.where(varies, deviation * unit, deviation)
 
 
 def _whitening(anchors, shrinkage=0.0):
@@ -86,7 +94,8 @@ def _whitening(anchors, shrinkage=0.0):
     n_anchors, n_features = anchors.shape
     wide = _wide(anchors)
     mean = wide.mean(dim=0)
-    _, values, axes = torch.linalg.svd(wide - mean, full_matrices=False)
+    unit = _power_of_two((wide - mean).detach().abs().amax())
+    _, values, axes = torch.linalg.svd((wide - mean) / unit, full_matrices=False)
     kept = values > values[0] * max(anchors.shape) * torch.finfo(anchors.dtype).eps
     nothing = torch.zeros_like(values)
     variances = torch.where(kept, values**2 / (n_anchors - 1), nothing)
@@ -96,7 +105,7 @@ def _whitening(anchors, shrinkage=0.0):
     inverse = 1 / torch.where(kept, spread, torch.ones_like(spread)).sqrt()
     matrix = (axes.T * torch.where(kept, inverse - outside, nothing)) @ axes
     identity = torch.eye(n_features, dtype=matrix.dtype, device=matrix.device)
-    return mean, matrix + outside * identity
+    return mean, (matrix + outside * identity) / unit
 
 
 def _map(X, mean, matrix):
@@ -111,11 +120,13 @@ def _map(X, mean, matrix):
 
 def _distances(X, anchors, p=2.0):
     """Compute Lp distances from the differences themselves: no digits cancel."""
-    check_number("metric_params p of minkowski", p, Real, 1)
+    check_number("metric_params p of minkowski", p, Real, 1, math.inf)
     if torch.onnx.is_in_onnx_export():  # ONNX has no cdist
         return torch.linalg.vector_norm(X[:, None] - anchors, float(p), dim=2)
     exactly = "donot_use_mm_for_euclid_dist"
-    return torch.cdist(X, anchors, p=float(p), compute_mode=exactly)
+    unit = _power_of_two(anchors.detach().abs().amax())
+    X, anchors = X / unit, anchors / unit  # whose powers are within the dtype's range
+    return unit * torch.cdist(X, anchors, p=float(p), compute_mode=exactly)
 
 
 def _cosine(X, anchors):
@@ -157,9 +168,12 @@ def _frame(anchors, alpha=0.0):
     if alpha == 0:
         rounding = max(anchors.shape) * torch.finfo(anchors.dtype).eps
         return (torch.linalg.pinv(wide, rtol=rounding).T,)
+    unit = _power_of_two(wide.detach().abs().amax())
+    wide = wide / unit
     ridge = alpha * (wide**2).sum() / n_anchors
     identity = torch.eye(n_features, dtype=wide.dtype, device=wide.device)
-    return (torch.linalg.solve(wide.T @ wide + ridge * identity, wide, left=False),)
+    dual = torch.linalg.solve(wide.T @ wide + ridge * identity, wide, left=False)
+    return (dual / unit,)
 
 
 def _change_of_basis(X, anchors, dual):

@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length
 
 from skinvariant._validation import check_corresponding, check_labels, check_number
+from skinvariant.metrics._rows import power_of_two
 from skinvariant.relative import RelativeProjector
 
 __all__ = ["AnchorCurveDisplay", "DiagnosisDisplay", "SpaceDisplay", "StitchingDisplay"]
@@ -603,9 +604,15 @@ def _plane(X_a, X_b):
     tuple of two ndarray of shape (n_samples, 2)
         Coordinates.
     """
-    pca = PCA(2, svd_solver="full").fit(X_a)
-    own = pca if X_a.shape[1] == X_b.shape[1] else clone(pca).fit(X_b)
-    return pca.transform(X_a), own.transform(X_b)
+    planes, fitted = [], X_a
+    for X in (X_a, X_b):
+        if X.shape[1] != fitted.shape[1]:
+            fitted = X
+        # in this unit no square leaves the range of float64
+        unit = power_of_two(np.abs(fitted).max())
+        pca = PCA(2, svd_solver="full").fit(fitted / unit)
+        planes.append(pca.transform(X / unit) * unit)
+    return tuple(planes)
 
 
 class SpaceDisplay:

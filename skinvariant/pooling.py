@@ -1,6 +1,6 @@
 """Opinion pools: the predictions of several fitted models, weighted and combined."""
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.optimize import minimize, nnls
@@ -8,7 +8,8 @@ from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from skinvariant._validation import check_number
+from skinvariant._validation import check_number, in_numpy
+from skinvariant.metrics._rows import power_of_two
 
 __all__ = [
     "PooledClassifier",
@@ -20,22 +21,36 @@ __all__ = [
 ]
 
 
+# the largest weight or strength: its square is within the range of float64
+_MOST = 1e100
+
+
 def _check_prior(prior, n_members):
     """Return the prior weights, equal ones of sum 1 by default."""
     if prior is None:
         return np.full(n_members, 1 / n_members)
-    prior = np.asarray(prior, dtype=np.float64)
-    if prior.shape != (n_members,) or not (np.isfinite(prior) & (prior >= 0)).all():
+    prior = in_numpy("prior", prior)
+    if isinstance(prior, str) or not np.iterable(prior):
+        raise TypeError(
+            f"prior must be a sequence of {n_members} numbers; got {prior!r}"
+        )
+    weights = [float(check_number("prior", weight, Real, 0, _MOST)) for weight in prior]
+    if len(weights) != n_members:
         raise ValueError(
             f"prior must be {n_members} finite numbers >= 0, one per member; got "
-            f"{prior.tolist()!r}"
+            f"{weights}"
         )
-    return prior
+    return np.array(weights)
 
 
 def _check_stack(name, values, targets, ndim):
     """Return checked predictions, of each member for each target, and targets."""
-    values, targets = (np.asarray(a, dtype=np.float64) for a in (values, targets))
+    if isinstance(values, list | tuple):
+        values = [in_numpy(name, value) for value in values]
+    values, targets = (
+        np.asarray(in_numpy(what, array), dtype=np.float64)
+        for what, array in ((name, values), ("targets", targets))
+    )
     if values.ndim != ndim or values.shape[1:] != targets.shape or not values.size:
         raise ValueError(
             f"{name} must be of shape (n_members, *targets.shape), with at least one "
@@ -68,8 +83,9 @@ def log_pool_weights(log_probas, targets, *, prior=None, alpha=10.0):
     targets : array-like of shape (n_samples, n_classes)
         Probabilities of the classes: 0 and 1 for a label.
     prior : array-like of shape (n_members,), default=None
-        The weights where there is no evidence.  None: equal ones of sum 1.
-    alpha : float >= 0, default=10.0
+        The weights where there is no evidence, in [0, 1e100].  None: equal
+        ones of sum 1.
+    alpha : float in [0, 1e100], default=10.0
         How many nats of evidence it takes to move a weight by 1 from its prior.  0:
         the rows alone decide; towards infinity: the prior.
 
@@ -103,7 +119,7 @@ def log_pool_weights(log_probas, targets, *, prior=None, alpha=10.0):
     """
     log_probas, targets = _check_stack("log_probas", log_probas, targets, 3)
     prior = _check_prior(prior, len(log_probas))
-    check_number("alpha", alpha, Real, 0)
+    check_number("alpha", alpha, Real, 0, _MOST)
 
     def loss(weights):
         pooled = log_softmax(np.tensordot(weights, log_probas, 1), axis=1)
@@ -144,8 +160,9 @@ def linear_pool_weights(predictions, targets, *, prior=None, alpha=10.0):
     targets : array-like of shape (n_samples,) or (n_samples, n_outputs)
         The true values, after subtraction of the same centre.
     prior : array-like of shape (n_members,), default=None
-        The weights where there is no evidence.  None: equal ones of sum 1.
-    alpha : float >= 0, default=10.0
+        The weights where there is no evidence, in [0, 1e100].  None: equal
+        ones of sum 1.
+    alpha : float in [0, 1e100], default=10.0
         Strength of the prior.  0: the rows alone decide; towards infinity: the prior.
 
     Returns
@@ -170,9 +187,10 @@ def linear_pool_weights(predictions, targets, *, prior=None, alpha=10.0):
     ndim = np.ndim(targets) + 1
     predictions, targets = _check_stack("predictions", predictions, targets, ndim)
     prior = _check_prior(prior, len(predictions))
-    check_number("alpha", alpha, Real, 0)
-    rows = predictions.reshape(len(predictions), -1).T
-    targets = targets.ravel()
+    check_number("alpha", alpha, Real, 0, _MOST)
+    unit = power_of_two(max(np.abs(predictions).max(), np.abs(targets).max()))
+    rows = predictions.reshape(len(predictions), -1).T / unit
+    targets = targets.ravel() / unit
     unit = np.sqrt(2 * np.mean((rows @ prior - targets) ** 2))
     if unit == 0:
         return prior
@@ -191,7 +209,7 @@ def signal_to_noise(agreements, *, floor=1e-2):
     ----------
     agreements : array-like of shape (n_members,)
         Correlations in [0, 1].
-    floor : float > 0, default=0.01
+    floor : float >= 2.2e-16, default=0.01
         Added to the variance of the noise, :math:`1 - c^2`, so that the ratio of a
         perfect correlation is finite.
 
@@ -199,6 +217,11 @@ def signal_to_noise(agreements, *, floor=1e-2):
     -------
     ndarray of shape (n_members,)
         Weights with sum 1; equal ones if all correlations are 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is not as documented.
 
     Examples
     --------
@@ -213,7 +236,11 @@ def signal_to_noise(agreements, *, floor=1e-2):
     >>> signal_to_noise([1.0, 0.99], floor=0.001).round(2).tolist()
     [0.96, 0.04]
     """
-    squares = np.square(agreements)
+    check_number("floor", floor, Real, np.finfo(np.float64).eps, _MOST)
+    agreements = in_numpy("agreements", agreements)
+    # by rounding a correlation may be just above 1
+    checked = [check_number("agreements", c, Real, 0, 1 + 1e-9) for c in agreements]
+    squares = np.square(np.minimum(checked, 1.0))
     ratios = squares / (1 - squares + floor)
     if not ratios.any():
         return np.full(len(ratios), 1 / len(ratios))
@@ -233,13 +260,18 @@ def smoothed_log(proba, n_rows):
     ----------
     proba : ndarray of shape (n_samples, n_classes)
         Probabilities.
-    n_rows : int
+    n_rows : int >= 0
         The number of rows n.
 
     Returns
     -------
     ndarray of shape (n_samples, n_classes)
         Log-probabilities, in float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `n_rows` is not as documented.
 
     Examples
     --------
@@ -248,7 +280,8 @@ def smoothed_log(proba, n_rows):
     >>> np.exp(smoothed_log(np.array([[1.0, 0.0]]), 98)).round(2).tolist()
     [[0.99, 0.01]]
     """
-    proba = np.asarray(proba, dtype=np.float64)
+    check_number("n_rows", n_rows, Integral, 0)
+    proba = np.asarray(in_numpy("proba", proba), dtype=np.float64)
     return np.log((n_rows * proba + 1) / (n_rows + proba.shape[1]))
 
 
@@ -278,12 +311,27 @@ class _Pool(BaseEstimator):
 
     def _members(self, method):
         """Return the fitted members, each of which has a method."""
-        members = [member for _, member in self.estimators]
-        if not members:
+        pairs = self.estimators if isinstance(self.estimators, list | tuple) else ()
+        if pairs is not self.estimators or not all(
+            isinstance(pair, list | tuple)
+            and len(pair) == 2
+            and isinstance(pair[0], str)
+            for pair in pairs
+        ):
+            raise TypeError(
+                "estimators must be a list of (name, fitted) pairs; got "
+                f"{self.estimators!r}"
+            )
+        if not pairs:
             raise ValueError(
                 "estimators must be at least one (name, fitted) pair; got none"
             )
-        for name, member in self.estimators:
+        names, members = zip(*pairs, strict=True)
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"estimators must have names that differ; got {list(names)}"
+            )
+        for name, member in pairs:
             check_is_fitted(member)
             if not hasattr(member, method):
                 raise TypeError(
@@ -301,11 +349,12 @@ class PooledClassifier(ClassifierMixin, _Pool):
     Parameters
     ----------
     estimators : list of (str, fitted classifier)
-        The members, by name.  They must have `predict_proba` and the same `classes_`,
-        and are not fitted again.
+        The members, by names that differ.  They must have `predict_proba` and the same
+        `classes_`, and are not fitted again.
     prior : array-like of shape (n_members,), default=None
-        The weights where there is no evidence.  None: equal ones of sum 1.
-    alpha : float >= 0, default=10.0
+        The weights where there is no evidence, in [0, 1e100].  None: equal
+        ones of sum 1.
+    alpha : float in [0, 1e100], default=10.0
         How many nats of evidence it takes to move a weight by 1 from its prior.
 
     Attributes
@@ -368,7 +417,7 @@ class PooledClassifier(ClassifierMixin, _Pool):
             If the members have different classes, or `y` has one that they lack.
         """
         members = self._members("predict_proba")
-        y = column_or_1d(y)
+        y = column_or_1d(in_numpy("y", y))
         classes = members[0].classes_
         if unknown := set(y.tolist()).difference(classes.tolist()):
             raise ValueError(
@@ -450,10 +499,11 @@ class PooledRegressor(RegressorMixin, _Pool):
     Parameters
     ----------
     estimators : list of (str, fitted regressor)
-        The members, by name.  They are not fitted again.
+        The members, by names that differ.  They are not fitted again.
     prior : array-like of shape (n_members,), default=None
-        The weights where there is no evidence.  None: equal ones of sum 1.
-    alpha : float >= 0, default=10.0
+        The weights where there is no evidence, in [0, 1e100].  None: equal
+        ones of sum 1.
+    alpha : float in [0, 1e100], default=10.0
         Strength of the prior: see `linear_pool_weights`.
 
     Attributes
@@ -502,8 +552,9 @@ class PooledRegressor(RegressorMixin, _Pool):
         PooledRegressor
             Itself.
         """
-        predictions = [member.predict(X) for member in self._members("predict")]
-        targets = np.asarray(y, dtype=np.float64)
+        members = self._members("predict")
+        predictions = [in_numpy("predictions", m.predict(X)) for m in members]
+        targets = np.asarray(in_numpy("y", y), dtype=np.float64)
         self.center_ = targets.mean(axis=0)
         self.member_centers_ = np.mean(predictions, axis=1)
         self.weights_ = linear_pool_weights(
@@ -530,7 +581,7 @@ class PooledRegressor(RegressorMixin, _Pool):
         check_is_fitted(self)
         members = self._members("predict")
         return self.center_ + sum(
-            weight * (member.predict(X) - center)
+            weight * (in_numpy("predictions", member.predict(X)) - center)
             for weight, member, center in zip(
                 self.weights_, members, self.member_centers_, strict=True
             )

@@ -13,20 +13,23 @@ from sklearn.base import (
 )
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinvariant._correspondence import warn_of_mismatches
-from skinvariant._validation import as_dtype, check_choice, check_number, svd
-from skinvariant.metrics import METRICS, sqeuclidean
+from skinvariant._validation import check_choice, check_number, in_numpy, svd
+from skinvariant.metrics import METRICS, euclidean
+from skinvariant.metrics._rows import power_of_two
+from skinvariant.relative._steps import standardization
 
 __all__ = ["SpaceTranslator"]
 
 # times the sum of squares of the standardised source, or the trace of the kernel
 _ALPHAS = np.logspace(-7, 1, 17)
 _FLOATS = (np.float64, np.float32)
+# the part of a column's spread that numbers too small for float64 may take from it
+_LOST = 1e-12
 
 
 def _procrustes_map(X_source, X_target, *, scale=False):
@@ -66,7 +69,7 @@ def _procrustes_map(X_source, X_target, *, scale=False):
     >>> bool(np.allclose(found, [[0, 3], [3, 0]]))
     True
     """
-    units = [_unit(X_source), _unit(X_target)]
+    units = [power_of_two(np.abs(X).max()) for X in (X_source, X_target)]
     X_source, X_target = X_source / units[0], X_target / units[1]
     bases = [None, None]
     if len(X_source) < min(X_source.shape[1], X_target.shape[1]):
@@ -88,11 +91,6 @@ def _procrustes_map(X_source, X_target, *, scale=False):
     squares = np.sum((X_source @ turn) ** 2)
     factor = singular.sum() / squares if squares > 0 else 1.0
     return turn * (factor * (units[1] / units[0]))
-
-
-def _unit(X):
-    """Return a power of two about as large as the largest entry; 1 for zeros."""
-    return float(np.exp2(np.frexp(np.abs(X).max())[1] - 1.0)) if X.any() else 1.0
 
 
 @dataclass(frozen=True)
@@ -327,15 +325,6 @@ def _choose_by_leaving_out(spectra, alphas, targets):
             heapq.heappush(queue, (lower, k))
 
 
-def _standardization(X):
-    """Return mean and scale of each column, as StandardScaler, at any magnitude."""
-    peaks = np.abs(X).max(axis=0)
-    ordinary = (peaks == 0) | ((peaks > 1e-100) & (peaks < 1e100))
-    units = np.where(ordinary, 1.0, np.exp2(np.frexp(peaks)[1] - 1.0))
-    scaler = StandardScaler().fit(X / units)
-    return scaler.mean_ * units, scaler.scale_ * units
-
-
 def _has_inverse(translator):
     """Whether a map has an inverse; `available_if` passes the reason on if not."""
     if translator.method in ("ridge", "kernel"):
@@ -484,6 +473,7 @@ class SpaceTranslator(
             With `check`, if rows seem to be other samples.
         """
         fit_map = check_choice("method", self.method, _METHODS)
+        X, y = in_numpy("X", X), in_numpy("y", y)
         X, y = validate_data(
             self,
             X,
@@ -500,11 +490,17 @@ class SpaceTranslator(
             warn_of_mismatches(X, y, samples="X and y", stacklevel=2)
         with np.errstate(over="ignore", invalid="ignore"):
             fit_map(self, X, y)
-        map_ = self.coef_ if hasattr(self, "coef_") else self.dual_coef_
-        if not (np.isfinite(map_).all() and np.isfinite(self.intercept_).all()):
+            map_ = self.coef_ if hasattr(self, "coef_") else self.dual_coef_
+            # what the smallest numbers of float64 lose, in the target's columns
+            lost = np.finfo(np.float64).smallest_subnormal * np.abs(X).sum(axis=0).max()
+            spread = np.ptp(y, axis=0)
+            too_small = (spread > 0) & (spread <= lost / _LOST)
+        finite = np.isfinite(map_).all() and np.isfinite(self.intercept_).all()
+        if not finite or (too_small.any() and self.method != "kernel"):
             raise ValueError(
-                "the map must be finite in float64: rescale the spaces, whose values "
-                "are too large or too small for one another; got infinity or NaN"
+                "the map must be finite in float64, with all its digits: rescale the "
+                "spaces, whose values are too large or too small for one another; got "
+                + ("numbers that are too small" if finite else "infinity or NaN")
             )
         return self
 
@@ -522,15 +518,15 @@ class SpaceTranslator(
             Rows of the target space, in float32 for float32 input and else in float64.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=_FLOATS, reset=False)
+        X = validate_data(self, in_numpy("X", X), dtype=_FLOATS, reset=False)
         if hasattr(self, "coef_"):
-            return X @ self.coef_.T.astype(X.dtype) + self.intercept_.astype(X.dtype)
-        rows = (X - self._mean) / self._scale
+            return _map(X, self.coef_.T, self.intercept_)
+        rows = (X - self._origin) / self._scale
         with np.errstate(all="ignore"):
-            squares = METRICS["sqeuclidean"].compare(rows, self._prepared)
-        kernel = np.exp(-self.gamma_ * as_dtype(squares, rows.dtype))
+            distances = METRICS["euclidean"].compare(rows, self._prepared)
+            kernel = np.exp(-self.gamma_ * distances**2)
         kernel -= self._kernel_means
-        return (kernel @ self.dual_coef_ + self.intercept_).astype(X.dtype, copy=False)
+        return _in_dtype(kernel @ self.dual_coef_ + self.intercept_, X.dtype)
 
     @available_if(_has_inverse)
     def inverse_transform(self, X):
@@ -551,7 +547,7 @@ class SpaceTranslator(
             Rows of the source space.
         """
         check_is_fitted(self)
-        X = check_array(X, dtype=_FLOATS, estimator=self)
+        X = check_array(in_numpy("X", X), dtype=_FLOATS, estimator=self)
         if X.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X must have {self._n_features_out} features, those of the target "
@@ -559,7 +555,7 @@ class SpaceTranslator(
             )
         back = pinv(self.coef_.T, rtol=np.sqrt(np.finfo(np.float64).eps))
         offset = self._origin - (self._origin @ self.coef_.T + self.intercept_) @ back
-        return X @ back.astype(X.dtype) + offset.astype(X.dtype)
+        return _map(X, back, offset)
 
     def score(self, X, y):
         """Return the share of the target's variance that the translation explains.
@@ -577,7 +573,11 @@ class SpaceTranslator(
             R^2, the columns weighted by their variance; 1 is perfect, 0 no better than
             the mean.
         """
-        return r2_score(y, self.transform(X), multioutput="variance_weighted")
+        y = np.asarray(in_numpy("y", y), dtype=np.float64)
+        found = self.transform(X)
+        unit = power_of_two(np.abs(y).max(initial=0))
+        with np.errstate(over="ignore"):
+            return r2_score(y / unit, found / unit, multioutput="variance_weighted")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -600,7 +600,7 @@ class SpaceTranslator(
         self._origin = X.mean(axis=0) if affine else np.zeros(X.shape[1])
 
     def _fit_ridge(self, X, y):
-        (mean, scale), (target_mean, target_scale) = map(_standardization, (X, y))
+        (mean, scale), (target_mean, target_scale) = map(standardization, (X, y))
         rows, targets = (X - mean) / scale, (y - target_mean) / target_scale
         spectrum = _KernelSpectrum.of_rows(rows)
         alphas = self._penalties(np.sum(rows**2))
@@ -613,15 +613,23 @@ class SpaceTranslator(
         self.left_out_ = left_out * target_scale + target_mean
 
     def _fit_kernel(self, X, y):
-        self._mean, self._scale = _standardization(X)
-        target_mean, target_scale = _standardization(y)
-        self._rows = (X - self._mean) / self._scale
+        # no distance depends on the origin; near the mean of one row that is far from
+        # all others, these would lose their digits
+        self._origin, (_, self._scale) = np.median(X, axis=0), standardization(X)
+        target_mean, target_scale = standardization(y)
+        self._rows = (X - self._origin) / self._scale
         targets = (y - target_mean) / target_scale
         # once for all calls of `transform`, which may be of single rows
-        self._prepared = METRICS["sqeuclidean"].prepare(self._rows)
-        squares = sqeuclidean(self._rows, self._rows)
+        self._prepared = METRICS["euclidean"].prepare(self._rows)
+        squares = euclidean(self._rows, self._rows) ** 2
         apart = squares[np.tri(len(X), k=-1, dtype=bool)]
         median = np.median(apart) if apart.size else 0.0
+        if median == 0 and 2 * np.count_nonzero(self._rows.any(axis=1)) > len(X):
+            raise ValueError(
+                "the distances between rows of the source must differ by less than the "
+                "range of float64: leave out rows that are far from all others; got a "
+                "median distance of 0"
+            )
         gammas = _positive("gammas", self.gammas) / (median or 1.0)
         spectra, alphas = [], []
         for gamma in gammas:
@@ -640,6 +648,28 @@ class SpaceTranslator(
         """Return the penalties to choose among, absolute."""
         alphas = _ALPHAS if self.alphas is None else _positive("alphas", self.alphas)
         return alphas * (total if total > 0 else 1.0)
+
+
+def _map(X, matrix, offset):
+    """Return ``X @ matrix + offset``, in float64 if the dtype cannot hold the map."""
+    info, sizes = np.finfo(X.dtype), np.abs(matrix[matrix != 0])
+    if sizes.size and not info.tiny <= sizes.min() <= sizes.max() <= info.max:
+        return _in_dtype(X.astype(np.float64) @ matrix + offset, X.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mapped = X @ matrix.astype(X.dtype) + offset.astype(X.dtype)
+    return _in_dtype(mapped, X.dtype)
+
+
+def _in_dtype(rows, dtype):
+    """Return translated rows in a dtype, if all are finite in it."""
+    with np.errstate(over="ignore"):
+        rows = rows.astype(dtype, copy=False)
+    if not np.isfinite(rows).all():
+        raise ValueError(
+            f"translated rows must be finite in {dtype}: give rows in float64, or "
+            "rescale the spaces; got infinity or NaN"
+        )
+    return rows
 
 
 def _positive(name, values):

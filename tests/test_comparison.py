@@ -764,12 +764,15 @@ def test_metrics_are_checked(measure):
     X_a[7] = 0
     with pytest.raises(ValueError, match=r"rows must not be zero.* row 7"):
         measure(X_a, X_b)
-    X_a[7] = 3
+    X_a[7] = X_b[7] = 3
+    with pytest.raises(ValueError, match=r"rows must not be constant.* row 7"):
+        measure(X_a, X_b, metric="correlation")
+    X_a[7:9] = X_b[7:9] = 0
     with (
         np.errstate(all="ignore"),
-        pytest.raises(ValueError, match="'correlation' must be finite; got inf or NaN"),
+        pytest.raises(ValueError, match=r"'braycurtis' must be finite.* got inf"),
     ):
-        measure(X_a, X_b, metric="correlation")
+        measure(X_a, X_b, metric="braycurtis")
 
 
 def test_callable_metrics_are_taken():

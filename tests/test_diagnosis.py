@@ -16,6 +16,8 @@ from skinvariant import InvariantAggregator
 from skinvariant.datasets import make_related_spaces
 from skinvariant.diagnosis import (
     _CLASSES,
+    _as_good,
+    _winsorized,
     diagnose,
     shared_directions,
     stitched_agreement,
@@ -231,6 +233,96 @@ def test_a_penalty_is_chosen_with_an_intercept_of_its_own():
     )
     explained = diagnose(X_a, X_b, **QUICK, random_state=0).transformations
     assert explained["affine"] > 0.88  # 0.85 with the leak
+
+
+def far_rows(name, seed, noise=0.02):
+    """Two spaces of a class, in the first of which rows may be moved far away."""
+    parts = ["isotropic_scaling"] if name == "none" else name.split("+")
+    spaces = make_related_spaces(300, transformation=parts, random_state=seed)
+    matrix = np.eye(8) if name == "none" else spaces.matrix
+    offset = np.zeros(8) if name == "none" else spaces.offset
+    rng = np.random.default_rng(seed)
+
+    def other(X_a):
+        return X_a @ matrix + offset + noise * rng.standard_normal(X_a.shape)
+
+    return spaces.X_a, other
+
+
+@pytest.mark.parametrize("rows", [[0], [0, 1, 2]], ids=len)
+@pytest.mark.parametrize("factor", [100, 1e8])
+@pytest.mark.parametrize("name", _CLASSES)
+def test_a_few_long_rows_decide_nothing(name, factor, rows):
+    """The class of all rows is named, whatever a few of them add to the sum."""
+    right = 0
+    for seed in range(4):
+        X_a, other = far_rows(name, seed)
+        X_a[rows] *= factor
+        X_b = other(X_a)
+        right += diagnose(X_a, X_b, **QUICK, random_state=seed).transformation == name
+    assert right >= 3
+
+
+def test_three_long_rows_of_many():
+    """Three rows a hundred times as long are no reason to name no map at all."""
+    rng = np.random.default_rng(0)
+    X_a = rng.standard_normal((1300, 16))
+    X_a[:3] *= 100
+    turn = np.linalg.qr(rng.standard_normal((16, 16)))[0]
+    for seed in range(5):
+        diagnosis = diagnose(X_a, X_a @ turn, **QUICK, random_state=seed)
+        assert diagnosis.transformation == "orthogonal"
+        assert diagnosis.transformations["none"] < 0.1
+
+
+def test_a_wrong_row_decides_nothing():
+    """A row that is broken in one space alone hides no map of the others."""
+    for seed in range(5):
+        X_a, other = far_rows("orthogonal", seed)
+        X_b = other(X_a)
+        X_b[seed] = 1e6
+        diagnosis = diagnose(X_a, X_b, **QUICK, random_state=seed)
+        assert diagnosis.transformation == "orthogonal"
+
+
+@pytest.mark.parametrize("factor", [1, 1e3, 1e10])
+def test_winsorized_rows_obey_the_same_map(factor):
+    """An affine map of the rows is that of the moved ones, and near rows stay."""
+    X_a, other = far_rows("affine", 0, noise=0)
+    X_a[:9] *= factor
+    fitted = np.arange(5, 200)
+    moved_a, moved_b = _winsorized((X_a, other(X_a)), fitted)
+    assert_allclose(moved_b, other(moved_a), rtol=1e-5, atol=1e-4)
+    assert_array_equal((moved_a == X_a).all(axis=1).sum() > 250, True)
+    assert np.linalg.norm(moved_a, axis=1).max() < 100
+    if factor == 1:
+        assert_array_equal(moved_a[:100], X_a[:100])
+
+
+@pytest.mark.parametrize(
+    "scales", [(1e150, 1), (1, 1e150), (1e-200, 1e-200), (1, 1e200)]
+)
+def test_the_unit_of_a_space_is_its_own(scales):
+    """What scaled classes explain depends on neither unit; the others are far off."""
+    X_a, X_b = related("orthogonal", 200, noise=0.05)
+    expected = diagnose(X_a, X_b, **QUICK, random_state=0)
+    found = diagnose(X_a * scales[0], X_b * scales[1], **QUICK, random_state=0)
+    for name, value in found.transformations.items():
+        if _CLASSES[name].scales or scales[0] == scales[1]:
+            assert_allclose(value, expected.transformations[name], rtol=1e-6, atol=1e-9)
+        else:
+            assert value < 0.01
+    same = scales[0] == scales[1]
+    assert found.transformation == "orthogonal" + "+isotropic_scaling" * (not same)
+
+
+@pytest.mark.parametrize(("errors", "good"), [(1.0, True), (1.9, True), (2.1, False)])
+def test_two_standard_errors(errors, good):
+    """Up to two standard errors above the best, a class is as good."""
+    best = np.ones(50)
+    spread = np.resize([-1.0, 1.0], 50)
+    error = spread.std(ddof=1) / np.sqrt(50)
+    assert _as_good(best + spread + errors * error, best, rounding=0) == good
 
 
 # --- the agreement -------------------------------------------------------------

@@ -95,7 +95,10 @@ def test_a_linear_pool_is_a_ridge_regression_towards_the_prior():
     ("change", "message"),
     [
         ({"prior": [1]}, r"prior must be 3 finite numbers >= 0.*got \[1.0\]"),
-        ({"prior": [1, -1, 1]}, "prior must be 3 finite numbers"),
+        (
+            {"prior": [1, -1, 1]},
+            r"prior must be a real number in \[0, 1e\+100\]; got -1",
+        ),
         ({"alpha": -1}, "alpha must be a real number"),
         ({"targets": np.zeros((5, 4))}, r"got \(3, 200, 4\), and targets of \(5, 4\)"),
         ({"targets": np.full((200, 4), np.nan)}, "must be finite"),

@@ -643,3 +643,15 @@ def test_wrong_rows_are_warned_about_on_demand():
         checked = SpaceTranslator(check=True).fit(X, wrong)
     assert caught[0].filename == __file__
     assert_allclose(checked.coef_, SpaceTranslator().fit(X, wrong).coef_, rtol=0)
+
+
+@pytest.mark.parametrize(("speed", "fraction"), [(0.1, 0.1), (0.3, 0.3), (1.0, 1.0)])
+def test_the_default_widths_are_all_in_use(speed, fraction):
+    """Slow, ordinary and quick curves each take another of the three fractions."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((100, 5))
+    y = np.sin(speed * X @ rng.standard_normal((5, 5)))
+    y += 0.05 * rng.standard_normal(y.shape)
+    squares = pdist((X - X.mean(axis=0)) / X.std(axis=0), "sqeuclidean")
+    found = SpaceTranslator("kernel").fit(X, y).gamma_
+    assert_allclose(found, fraction / np.median(squares))

@@ -280,8 +280,14 @@ def test_check_number(kind, value):
 
 
 def test_check_number_without_upper_bound():
-    """Without an upper bound, infinity is the largest number."""
-    assert check_number("p", np.inf, Real, 1) == np.inf
+    """Without an upper bound, what NumPy cannot hold is refused; inf where allowed."""
+    for kind, value in ((Real, np.inf), (Real, 10**400), (Integral, 2**63)):
+        with pytest.raises(ValueError, match=r"p must be .* in .*; got "):
+            check_number("p", value, kind, 1)
+    assert check_number("p", np.finfo(float).max, Real, 1) == np.finfo(float).max
+    assert check_number("p", np.inf, Real, 1, np.inf) == np.inf
+    with pytest.raises(ValueError, match="got an integer of 1329 bits"):
+        check_number("p", 10**400, Real, 1, np.inf)
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)

@@ -8,7 +8,14 @@ from numbers import Real
 
 import numpy as np
 
-from skinvariant._validation import as_float, astype, check_number, namespace, svd
+from skinvariant._validation import (
+    as_float,
+    astype,
+    check_number,
+    in_numpy,
+    namespace,
+    svd,
+)
 from skinvariant.metrics._products import compare_euclidean, prepare_euclidean
 from skinvariant.metrics._rows import (
     ROUNDINGS,
@@ -63,7 +70,7 @@ def whitening(anchors, shrinkage=0.0):
     np.float64(3.0)
     """
     check_number("shrinkage", shrinkage, Real, 0, 1)
-    anchors = as_float(anchors)
+    anchors = as_float(in_numpy("anchors", anchors))
     n_anchors, n_features = anchors.shape
     eps = np.finfo(anchors.dtype).eps
     centred = anchors.astype(np.float64)

@@ -340,7 +340,7 @@ _SPECIAL_ORDERS = {1.0: "manhattan", 2.0: "euclidean", np.inf: "chebyshev"}
 
 
 def _prepare_minkowski(anchors, p=2.0):
-    p = float(check_number("metric_params p of minkowski", p, Real, 1))
+    p = float(check_number("metric_params p of minkowski", p, Real, 1, np.inf))
     name = _SPECIAL_ORDERS.get(p)
     return anchors, p, () if name is None else METRICS[name].prepare(anchors)
 

@@ -48,6 +48,24 @@ def peak(X):
     return float(namespace(X).max(row_peaks(X))) or 1.0
 
 
+def power_of_two(peaks):
+    """Return the power of two next to each number from below; 1 for a 0.
+
+    As units they cost no rounding.
+
+    Parameters
+    ----------
+    peaks : ndarray or float
+        Finite numbers >= 0.
+
+    Returns
+    -------
+    ndarray or float
+        Powers of two, in float64.
+    """
+    return np.where(peaks > 0, np.exp2(np.frexp(peaks)[1] - 1.0), 1.0)[()]
+
+
 def divide_rows(X, column):
     """Divide each row by its entry of a column; a divisor of 0 counts as 1."""
     xp = namespace(X)

@@ -47,6 +47,7 @@ from skinvariant.relative._steps import (
     PRE,
     classes_after,
     find_step,
+    fitted,
     removes_scale,
     unfitted,
 )
@@ -344,7 +345,7 @@ class RelativeTransformer(
     def _set_anchors(self, anchors, pre):
         """Store anchors and what is prepared from them; return them after `pre`."""
         self.anchors_ = as_float(canonical(anchors))
-        self.pre_ = None if pre is None else pre.fit(copied(self.anchors_))
+        self.pre_ = None if pre is None else fitted(pre, copied(self.anchors_))
         self._n_features_mapped = None
         mapped = self._apply_pre(self.anchors_)
         self._n_features_mapped = mapped.shape[1]
@@ -366,7 +367,7 @@ class RelativeTransformer(
             for values, post in zip(compared, posts, strict=True):
                 values = as_dtype(values, values.dtype)
                 if post is not None and (not rebased or type(post) is StandardScaler):
-                    post = clone(post).fit(values)
+                    post = fitted(clone(post), values)
                 values = self._apply(post, values, "post")
                 self._posts.append(post)
                 self._widths.append(values.shape[1])

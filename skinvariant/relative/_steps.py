@@ -1,14 +1,26 @@
 """Steps before and after the comparison with anchors: `pre` and `post`."""
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skinvariant._validation import as_float, astype, check_choice, namespace
+from skinvariant._validation import (
+    as_float,
+    astype,
+    check_choice,
+    in_numpy,
+    namespace,
+)
 from skinvariant.metrics import TRANSFORMATIONS, whitening
-from skinvariant.metrics._rows import ORDINARY, centred_directions, directions
+from skinvariant.metrics._rows import (
+    ORDINARY,
+    centred_directions,
+    directions,
+    power_of_two,
+)
 
 # a row whose standard deviation is below this part of its mean has lost digits
 _ALMOST_CONSTANT = 1e-3
@@ -142,7 +154,7 @@ class Whitener(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Whitener
             The fitted transformer itself.
         """
-        X = as_float(validate_data(self, X, dtype="numeric"))
+        X = as_float(validate_data(self, in_numpy("X", X), dtype="numeric"))
         self.mean_, self.matrix_, self.full_rank_ = whitening(X, self.shrinkage)
         return self
 
@@ -160,7 +172,9 @@ class Whitener(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Whitened rows.
         """
         check_is_fitted(self)
-        X = as_float(validate_data(self, X, dtype="numeric", reset=False))
+        X = as_float(
+            validate_data(self, in_numpy("X", X), dtype="numeric", reset=False)
+        )
         return ((X - self.mean_) @ self.matrix_).astype(X.dtype, copy=False)
 
     def inverse_transform(self, X):
@@ -177,7 +191,7 @@ class Whitener(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Rows; in directions in which the fitted rows do not vary, their mean.
         """
         check_is_fitted(self)
-        X = as_float(check_array(X, dtype="numeric", estimator=self))
+        X = as_float(check_array(in_numpy("X", X), dtype="numeric", estimator=self))
         eps = np.finfo(self.matrix_.dtype).eps
         back = np.linalg.pinv(self.matrix_, len(self.matrix_) * eps, hermitian=True)
         return (X @ back + self.mean_).astype(X.dtype, copy=False)
@@ -228,6 +242,61 @@ def find_step(name, option, choices):
         return option
     expected = "a scikit-learn transformer, or None"
     return check_choice(name, option, choices, or_else=expected)
+
+
+def fitted(step, X):
+    """Fit a step, unless a StandardScaler would do what it does not promise.
+
+    Parameters
+    ----------
+    step : transformer
+        The step.
+    X : array of shape (n_samples, n_features)
+        Rows.
+
+    Returns
+    -------
+    transformer
+        The fitted step.
+
+    Raises
+    ------
+    ValueError
+        If the variance of a column is beyond the range of its dtype, so that a
+        StandardScaler would take the column for a constant one or make it 0.
+    """
+    step = step.fit(X)
+    if type(step) is StandardScaler and step.with_std and not issparse(X):
+        xp, variance = namespace(step.var_), step.var_
+        low, high = xp.finfo(variance.dtype).tiny, xp.finfo(variance.dtype).max
+        varies = xp.any(X[:1, :] != X, axis=0)
+        if bool(xp.any(varies & ~((variance >= low) & (variance <= high)))):
+            raise ValueError(
+                "the variance of each column must be within the range of "
+                f"{variance.dtype} for a StandardScaler: rescale the space; got values "
+                f"up to {float(xp.max(xp.abs(X)))}"
+            )
+    return step
+
+
+def standardization(X):
+    """Return what a StandardScaler subtracts and divides by, at any magnitude.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), dtype float64
+        Rows.
+
+    Returns
+    -------
+    mean, scale : ndarray of shape (n_features,)
+        Mean and standard deviation of each column; the scale of a constant one is 1.
+    """
+    peaks = np.abs(X).max(axis=0)
+    ordinary = (peaks > 1e-100) & (peaks < 1e100)
+    units = np.where(ordinary, 1.0, power_of_two(peaks))
+    scaler = StandardScaler().fit(X / units)
+    return scaler.mean_ * units, scaler.scale_ * units
 
 
 def unfitted(step):

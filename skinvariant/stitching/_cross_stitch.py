@@ -19,6 +19,7 @@ from skinvariant._validation import (
     check_choice,
     check_labels,
     check_number,
+    in_numpy,
 )
 from skinvariant.stitching._bench import Bench, measure
 from skinvariant.stitching._methods import BASELINES
@@ -237,9 +238,8 @@ def _check_spaces(spaces):
                 f"{_described(pair)}"
             )
         for what, part, X in zip(("train", "test"), parts, pair, strict=True):
-            X = check_array(
-                X, accept_sparse="csr", input_name=f"X_{what} of spaces[{name!r}]"
-            )
+            called = f"X_{what} of spaces[{name!r}]"
+            X = check_array(in_numpy(called, X), accept_sparse="csr", input_name=called)
             if part and X.shape[0] != part[0].shape[0]:
                 raise ValueError(
                     "spaces must correspond row by row; got X_"
@@ -267,7 +267,7 @@ def _check_targets(model, y, n_train, n_test):
     ):
         if is_classifier(model) and getattr(part, "ndim", 1) != 2:
             part = check_labels(part, name)
-        part = np.asarray(part)
+        part = np.asarray(in_numpy(name, part))
         if part.ndim not in (1, 2) or len(part) != n_rows:
             raise ValueError(
                 f"{name} must have one entry for each of the {n_rows} rows of the "

@@ -310,7 +310,7 @@ class StitchingReport:
             If a parameter is not as documented, or a pair has no index: see
             `stitching_index`.
         """
-        check_number("min_index", min_index, Real, -np.inf)
+        check_number("min_index", min_index, Real, np.finfo(np.float64).min)
         index = self.stitching_index(n_anchors=n_anchors)
         if not np.isfinite(index).all():
             raise ValueError(
@@ -452,7 +452,7 @@ class StitchingReport:
         place = check_choice("method", method, methods)
         if n_anchors is None:
             return place, len(self.n_anchors) - 1
-        if n_anchors not in self.n_anchors:
+        if np.ndim(n_anchors) or n_anchors not in self.n_anchors:
             raise ValueError(
                 f"n_anchors must be one of {list(self.n_anchors)}; got {n_anchors!r}"
             )
