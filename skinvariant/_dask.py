@@ -2,7 +2,6 @@
 
 import copy
 import sys
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.utils.random import sample_without_replacement
 
 from skinvariant._threads import one_blas_thread
 from skinvariant._validation import check_number
+from skinvariant.metrics._products import undefined_rows_allowed
 
 # "kmeans" and "farthest" choose among no more rows than these
 SUBSAMPLE = 20_000
@@ -189,8 +189,7 @@ def transform_lazily(estimator, X):
     import dask
     import dask.array as da
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of one anchor, not of the user's rows
+    with undefined_rows_allowed():  # of one anchor, not of the user's rows
         output = estimator.transform(estimator.anchors_[:1])
     if not isinstance(output, np.ndarray):
         raise TypeError(

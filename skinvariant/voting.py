@@ -28,7 +28,7 @@ from sklearn.utils.metadata_routing import (
     MethodMapping,
     process_routing,
 )
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import (
     check_is_fitted,
@@ -39,8 +39,9 @@ from sklearn.utils.validation import (
 
 from skinvariant._dask import in_memory
 from skinvariant._models import seeded_clone
-from skinvariant._validation import namespace
+from skinvariant._validation import check_labels, namespace
 from skinvariant.metrics import METRICS as _REGISTRY
+from skinvariant.metrics._rows import power_of_two
 from skinvariant.pooling import (
     linear_pool_weights,
     log_pool_weights,
@@ -121,6 +122,7 @@ def decision_agreement(values, others):
     >>> decision_agreement(values, -values)
     0.0
     """
+    values, others = (x / power_of_two(np.abs(x).max()) for x in (values, others))
     values, others = (x - np.mean(x, axis=0) for x in (values, others))
     norms = np.linalg.norm(values) * np.linalg.norm(others)
     if norms == 0 or not np.isfinite(norms):
@@ -761,14 +763,7 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
                 "y must hold one label per row; got several, "
                 f"{type_of_target(y)} of shape {y.shape}: fit one model for each column"
             )
-        y = column_or_1d(y, warn=True)
-        if y.dtype == object and not all(isinstance(label, str) for label in y):
-            raise ValueError(
-                "Unknown label type: y must hold labels of one kind, all strings or "
-                "all numbers; got objects of the types "
-                f"{sorted({type(label).__name__ for label in y})}"
-            )
-        check_classification_targets(y)
+        y = check_labels(column_or_1d(y, warn=True))
         encoder = LabelEncoder().fit(y)
         self._set_classes(encoder.classes_)
         return y, encoder.transform(y)

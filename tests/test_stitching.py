@@ -627,3 +627,16 @@ def test_what_old_anchors_refuse(spaces, model):
         stitch(head, new[1:], old_anchors=old)
     with pytest.raises(TypeError, match=r"in its own space as old_anchors=; got Log"):
         stitch(head, new)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_raw_anchors_are_checked_at_any_scale(spaces, scale):
+    """The squares of rows this long are not finite, and of rows this short are 0."""
+    encoder = FunctionTransformer(lambda rows: rows * scale)
+    model = make_pipeline(encoder, RelativeProjector(20, random_state=0))
+    model.fit(spaces.X_a)
+    anchors = select_anchors(model, spaces.X_a)
+    stitch(model, anchors, encoder=FunctionTransformer())
+    anchors[[3, 7]] = anchors[[7, 3]]
+    with pytest.raises(ValueError, match=r"got other samples in rows 3, 7 \(2 of 20\)"):
+        stitch(model, anchors, encoder=FunctionTransformer())

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread, local
 from types import ModuleType, SimpleNamespace
@@ -428,3 +429,21 @@ def test_a_forked_process_does_not_wait_for_threads_it_lacks():
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=120
     )
+
+
+def test_fits_in_threads_leave_the_filters_of_warnings_alone():
+    """A filter is one for all threads: a fit that sets one may take another's back."""
+    X = np.random.default_rng(0).standard_normal((60, 4))
+    X[:10] = 0  # without a direction, of which transform warns
+    before = list(warnings.filters)
+
+    def fit():
+        for _ in range(20):
+            RelativeProjector(30, random_state=0).fit(X)
+
+    with ThreadPoolExecutor(6) as threads:
+        for done in [threads.submit(fit) for _ in range(6)]:
+            done.result()
+    assert warnings.filters == before
+    with pytest.warns(UserWarning, match="is undefined for zero rows"):
+        RelativeProjector(30, random_state=0).fit(X).transform(X)

@@ -40,6 +40,7 @@ from skinvariant.heads._training import (
     seeded,
     torch_device,
 )
+from skinvariant.metrics._products import undefined_rows_allowed
 from skinvariant.pooling import signal_to_noise
 from skinvariant.relative import InvariantAggregator
 
@@ -293,8 +294,7 @@ class _InvariantHead(
             new, _as_array(anchors), accept_sparse="csr", dtype="numeric", reset=True
         )
         new.aggregator_ = self.aggregator_.rebase(anchors)
-        with warnings.catch_warnings():  # `transform` warns of undefined rows
-            warnings.filterwarnings("ignore", ".* is undefined for .* rows")
+        with undefined_rows_allowed():
             own, other = (
                 _relative_spaces(aggregator, aggregator.anchors_)
                 for aggregator in (self._own_aggregator, new.aggregator_)

@@ -6,6 +6,8 @@ which the product is too inexact are computed again in the metrics' own forms.
 """
 
 import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,23 @@ from skinvariant.metrics._rows import (
 CANCELLED = 1e-4
 # metrics that need rows around the origin
 _CENTRED = {"euclidean", "sqeuclidean"}
+
+# a filter of warnings would be one for all threads
+_warns_of_undefined_rows = ContextVar("_warns_of_undefined_rows", default=True)
+
+
+@contextmanager
+def undefined_rows_allowed():
+    """Compare rows that have no direction without a warning, in this thread.
+
+    For the anchors in a fit: `transform` warns of them.
+    """
+    token = _warns_of_undefined_rows.set(False)
+    try:
+        yield
+    finally:
+        _warns_of_undefined_rows.reset(token)
+
 
 # --- each metric on its own -----------------------------------------------------
 
@@ -58,7 +77,7 @@ def _anchor_directions(anchors, name):
 def _row_directions(X, name):
     """Return the directions of rows, and warn if a row has none."""
     unit, defined, lacking = _directions_for(X, name)
-    if not bool(namespace(X).all(defined)):
+    if _warns_of_undefined_rows.get() and not bool(namespace(X).all(defined)):
         value = 0.5 if name == "angular" else 0
         warnings.warn(
             f"metric {name!r} is undefined for {lacking} rows (after `pre`, if any): "

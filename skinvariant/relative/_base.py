@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -36,6 +35,7 @@ from skinvariant._validation import (
     take_rows,
 )
 from skinvariant.anchors import choose_anchors
+from skinvariant.metrics._products import undefined_rows_allowed
 from skinvariant.metrics._registry import (
     METRICS,
     compare_together,
@@ -361,8 +361,7 @@ class RelativeTransformer(
         """
         self._posts, self._widths, spaces = [], [], []
         self._n_features_out = None
-        with warnings.catch_warnings():  # transform warns of undefined rows
-            warnings.filterwarnings("ignore", ".* is undefined for .* rows")
+        with undefined_rows_allowed():
             compared = self._compare(mapped)
             for values, post in zip(compared, posts, strict=True):
                 values = as_dtype(values, values.dtype)

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from itertools import product
+from threading import Lock
 
 import numpy as np
 from sklearn import config_context
@@ -19,6 +20,8 @@ from skinvariant.anchors import choose_anchors
 from skinvariant.stitching._methods import METHODS
 from skinvariant.stitching._stitch import stitch
 from skinvariant.translation import SpaceTranslator
+
+_FILTERS = Lock()
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,13 @@ def _score(bench, fitted, X):
         hits = predictions.predict(bench.rows[0]) == bench.y_test
         if np.shape(hits) == bench.y_test.shape and hits.mean() == scores[0]:
             return np.array(scores + [hits[rows].mean() for rows in bench.rows[1:]])
-    # a resample would only repeat the warnings of all rows
-    with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
+    # a resample would only repeat the warnings of all rows; filters are those of all
+    # threads
+    with (
+        _FILTERS,
+        warnings.catch_warnings(),
+        config_context(skip_parameter_validation=True),
+    ):
         warnings.simplefilter("ignore")
         scores += [
             bench.scorer(predictions, rows, bench.y_test[rows])

@@ -15,6 +15,7 @@ from skinvariant._correspondence import FEWEST_ROWS, warn_of_mismatches
 from skinvariant._dask import in_memory
 from skinvariant._models import path_to_step, projecting_steps, replace_step
 from skinvariant._validation import to_numpy
+from skinvariant.metrics._rows import power_of_two
 from skinvariant.voting import pool_translations
 
 # how far an encoder's rows of the same samples may be apart: in roundings of their
@@ -269,11 +270,13 @@ def _check_samples(before, step, anchors):
     if found.shape != own.shape:
         return  # rebase refuses another number of anchors
     own, rounding = own.astype(np.float64), np.finfo(own.dtype).eps
+    unit = power_of_two(abs(own).max())
+    own, found = own / unit, found / unit
     one_before = np.roll(np.arange(own.shape[0]), 1)
     tolerance = _ROUNDINGS * rounding * row_norms(own)
     tolerance += _ALIKE * np.median(row_norms(own - own[one_before]))
     differ = ~(row_norms(found - own) <= tolerance)
-    if not differ.any() or (row_norms(encode() - found) > tolerance).any():
+    if not differ.any() or (row_norms(encode() / unit - found) > tolerance).any():
         return  # the same samples, or a random encoder
     rows = np.flatnonzero(differ).tolist()
     named = ", ".join(map(str, rows[:10])) + ", ..." * (len(rows) > 10)
