@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinvariant._dask import in_memory, is_dask_array
 from skinvariant._energy import (
+    SHRINKAGE,
     coefficient,
     compare_norms,
     distances_between,
@@ -32,6 +33,8 @@ _ACTIONS = dict.fromkeys(("warn", "raise"))
 _WHITENED, _COMPONENTS = 1000, 128
 # one row in so many is taken of a batch, and of a small one this part of the window
 _PART = 8
+# of fewer rows none can be spared for the whitening
+_FEW = 40
 # rows in the smallest window
 _FEWEST = 4
 # how many values beyond the threshold are simulated
@@ -102,7 +105,8 @@ class EncoderGuard(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Notes
     -----
     Rows are whitened by the covariance of other fitted rows (to 3% a multiple of the
-    identity) and, if there are more than 128 columns, projected at random onto 128.
+    identity; not at all where fewer than 40 rows are fitted), and more than 128 columns
+    are projected at random onto 128.
     The statistic is the energy coefficient [1]_ of the window and the reference.  It is
     compared with that of `fit`'s own rows, drawn at random for a window of each size.
     So a report means that the last rows are no random sample of what `fit` had.  A
@@ -146,7 +150,7 @@ class EncoderGuard(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     >>> guard.transform(other.transform(X_live))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    ValueError: the last 56 rows must be of the encoder...
+    ValueError: the last 64 rows must be of the encoder...
     >>> guard.p_value_
     0.0001
     """
@@ -222,7 +226,8 @@ class EncoderGuard(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X = self._validate(X, reset=True, ensure_min_samples=2)
         rng = check_random_state(self.random_state)
         order = rng.permutation(X.shape[0])
-        n_reference = min(self.n_reference, (X.shape[0] + 1) // 2)
+        few = X.shape[0] < _FEW
+        n_reference = min(self.n_reference, X.shape[0] if few else X.shape[0] // 2)
         level = self.false_alarms / 1000
         sizes, size = [], _FEWEST
         while size < self.window:
@@ -239,8 +244,11 @@ class EncoderGuard(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"false_alarms={self.false_alarms}; got n_samples={X.shape[0]}"
             )
         with one_blas_thread:
-            others = order[n_reference:][:_WHITENED]
-            unit, mean, matrix = fit_whitening(to_numpy(take_rows(X, others)))
+            # never by the reference itself, which would look unlike later rows
+            others = order if few else order[n_reference:][:_WHITENED]
+            unit, mean, matrix = fit_whitening(
+                to_numpy(take_rows(X, others)), shrinkage=1.0 if few else SHRINKAGE
+            )
             if len(matrix) > _COMPONENTS:
                 normal = rng.standard_normal((len(matrix), _COMPONENTS))
                 matrix = matrix @ (normal / np.sqrt(_COMPONENTS))
@@ -408,7 +416,6 @@ class EncoderGuard(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.array_api_support = True
         return tags
 
     def __getstate__(self):

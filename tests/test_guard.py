@@ -235,7 +235,7 @@ def test_the_rows_of_fit_do_not_count():
         ({"false_alarms": 0}, X, "false_alarms must be a real number"),
         ({"window": 3}, X, "window must be an integer"),
         ({"n_reference": 7}, X, "n_reference must be an integer"),
-        ({}, X[:12], "must have more rows.*got n_samples=12"),
+        ({}, X[:9], "must have more rows.*got n_samples=9"),
         ({}, np.ones((100, 3)), "equal ones"),
         ({}, np.full((100, 3), np.nan), "NaN"),
     ],
