@@ -5,6 +5,7 @@ Train a head once, swap the encoder, keep the head.
 
 from skinvariant.anchors import select_anchors
 from skinvariant.diagnosis import diagnose
+from skinvariant.guard import EncoderGuard
 from skinvariant.relative import InvariantAggregator, RelativeProjector
 from skinvariant.stitching import cross_stitch, stitch
 from skinvariant.voting import InvariantVotingClassifier, InvariantVotingRegressor
@@ -12,6 +13,7 @@ from skinvariant.voting import InvariantVotingClassifier, InvariantVotingRegress
 # Pickles and files of `skinvariant.persistence` record this home, so that the modules
 # behind it may change.
 for _estimator in (
+    EncoderGuard,
     InvariantAggregator,
     InvariantVotingClassifier,
     InvariantVotingRegressor,
@@ -23,6 +25,7 @@ del _estimator
 __version__ = "0.1.0"
 
 __all__ = [
+    "EncoderGuard",
     "InvariantAggregator",
     "InvariantVotingClassifier",
     "InvariantVotingRegressor",

@@ -5,6 +5,8 @@ FrozenEstimator, a fitted search, a wrapper that predicts by one fitted ``estima
 or ``regressor_`` (a threshold, a transformed target), a CalibratedClassifierCV, a
 VotingClassifier or VotingRegressor, and a pool of `skinvariant.pooling`, at any depth.
 
+An `EncoderGuard` before that step stays, and is rebased with it.
+
 It stops at models that train their members on other rows or columns than their own
 (bagging, boosting, one-vs-rest, chains, stacking), and at feature selection.
 """
@@ -19,6 +21,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import Bunch
 
 from skinvariant._validation import to_numpy
+from skinvariant.guard import EncoderGuard
 from skinvariant.pooling import PooledClassifier, PooledRegressor
 
 # where wrappers of scikit-learn keep the one fitted model that predicts for them
@@ -117,7 +120,8 @@ def replace_step(model, replace, *, encoder=None):
         is shared.
     replace : callable
         Takes an estimator with a `rebase` method and returns what takes its place.
-        It is called once for each member of a vote, a pool or calibrated folds.
+        It is called once for each member of a vote, a pool or calibrated folds, and
+        for each `EncoderGuard` before one.
     encoder : transformer, default=None
         Takes the place of the first steps that are left out; at the start of the
         whole model where there are none, or several members have such steps.
@@ -252,7 +256,21 @@ def seeded_clone(estimator, seed):
 
 def _holds_anchors(model):
     """Whether a model is itself what can be rebased; a frozen one has it inside."""
-    return hasattr(model, "rebase") and not isinstance(model, FrozenEstimator)
+    others = FrozenEstimator | EncoderGuard
+    return hasattr(model, "rebase") and not isinstance(model, others)
+
+
+def guards_in(model):
+    """Return the guards in a fitted model, at any depth, by name."""
+    if isinstance(model, EncoderGuard):
+        return {"": model}
+    if isinstance(model, FrozenEstimator):
+        return guards_in(model.estimator)
+    return {
+        f"{name}__{inner}".removesuffix("__"): guard
+        for name, part in _inside(model).items()
+        for inner, guard in guards_in(part).items()
+    }
 
 
 def _votes(model):
@@ -348,18 +366,23 @@ def _replaced(model, replace, encoder):
 
 def _replaced_in_pipeline(model, replace, encoder):
     """Replace in the first step that holds anchors, and leave out those before it."""
-    before = []
+    before, guards = [], []
     for position, (name, step) in enumerate(model.steps):
         if step is None or step == "passthrough":
             continue
-        found = _replaced(step, replace, None if before else encoder)
+        first = not before and not guards
+        found = _replaced(step, replace, encoder if first else None)
         if found is None:
-            before.append((name, step))
+            kept = guards_in(step)
+            guards += [(f"{name}__{x}".strip("_"), one) for x, one in kept.items()]
+            if list(kept) != [""]:
+                before.append((name, step))
             continue
         replaced, left_out, placed = found
         new = copy.copy(model)
-        new.steps = [(name, replaced), *model.steps[position + 1 :]]
-        if before and encoder is not None:
+        guards = [(x.replace("__", "_"), replace(guard)) for x, guard in guards]
+        new.steps = [*guards, (name, replaced), *model.steps[position + 1 :]]
+        if not first and encoder is not None:
             new, placed = _led_by(encoder, new), True
         inner = [[(f"{name}__{x}", step) for x, step in steps] for steps in left_out]
         return new, [before + steps for steps in inner], placed

@@ -4,6 +4,7 @@ import inspect
 from dataclasses import dataclass
 from functools import wraps
 from numbers import Integral, Real
+from typing import NamedTuple
 from warnings import warn
 
 import numpy as np
@@ -13,9 +14,20 @@ from sklearn import get_config
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.metrics.pairwise import kernel_metrics, pairwise_kernels
 from sklearn.neighbors import VALID_METRICS
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_array, check_random_state, gen_batches
 
 from skinvariant._correspondence import mismatched_rows
+from skinvariant._energy import (
+    compare_norms,
+    distances_between,
+    draw_subsets,
+    energy_coefficients,
+    fit_whitening,
+    row_norms,
+    share_reached,
+    whiten,
+)
+from skinvariant._threads import one_blas_thread
 from skinvariant._validation import (
     check_choice,
     check_corresponding,
@@ -28,8 +40,10 @@ from skinvariant.relative import l2_normalize, layer_normalize
 from skinvariant.relative._steps import standardization
 
 __all__ = [
+    "EncoderTest",
     "calibrated",
     "cka",
+    "encoder_test",
     "mantel_test",
     "mean_canonical_correlation",
     "mean_reciprocal_rank",
@@ -1347,3 +1361,126 @@ def mantel_test(X_a, X_b, *, n_permutations=199, random_state=0):
         random_state=check_random_state(random_state),
     )
     return float(found.statistic), float(found.pvalue)
+
+
+class EncoderTest(NamedTuple):
+    """Result of `encoder_test`.
+
+    Parameters
+    ----------
+    statistic : float
+        In [0, 1]: how far the two sets of rows are apart.
+    p_value : float
+        In (0, 1]: small values are evidence for another encoder, or other data.
+    norms : str
+        What the norms show of a normalisation; empty where they are alike.
+    """
+
+    statistic: float
+    p_value: float
+    norms: str
+
+
+def encoder_test(anchors, X, *, n_permutations=999, random_state=0):
+    """Permutation test of whether rows are of the encoder that embedded the anchors.
+
+    Two encoders of one width cannot be distinguished by their shapes.  The same holds
+    for another prompt, pooling, truncation or preprocessing.
+
+    Parameters
+    ----------
+    anchors : array-like of shape (n_anchors, n_features)
+        Rows of the encoder, 10 or more: a random sample of such data as `X`.  300 or
+        more are better.
+    X : array-like of shape (n_samples, n_features)
+        The rows in question, 4 or more: other samples, without labels.
+    n_permutations : int, default=999
+        How many random partitions of all rows.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the partitions.
+
+    Returns
+    -------
+    EncoderTest
+        A named tuple of the ``statistic``, the ``p_value``, and ``norms``, a sentence
+        on a normalisation that one of the two sets lacks, or "".
+
+    Raises
+    ------
+    ValueError
+        If the widths differ, a value is not finite, all rows are equal, or there are
+        too few.
+
+    See Also
+    --------
+    skinvariant.EncoderGuard : The same at serve time, in a Pipeline.
+
+    Notes
+    -----
+    All rows are whitened together, with 3% of a multiple of the identity in the
+    covariance.  The statistic is the energy coefficient [1]_ of the two sets.  The
+    p value is the share of random partitions of all rows, the given one among them,
+    with a statistic as large.
+
+    The null hypothesis is that all rows are drawn alike.  Anchors that were chosen by
+    "kmeans" or "farthest" are no random sample: pass other rows of the same encoder in
+    their place, such as those that the model was fitted on.  A small p value does not
+    say what the difference is: where the data have changed, it is small for the right
+    encoder, too.  Test rows of the same samples to exclude that.
+
+    References
+    ----------
+    .. [1] Székely and Rizzo, "Energy statistics: a class of statistics based on
+       distances", Journal of Statistical Planning and Inference 143(8), 2013.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.preprocessing import normalize
+    >>> from skinvariant.comparison import encoder_test
+    >>> X, X_live = train_test_split(load_digits().data, test_size=50, random_state=0)
+    >>> anchors = X[:300]
+    >>> encoder_test(anchors, X_live).p_value
+    0.654
+    >>> result = encoder_test(anchors, normalize(X_live))
+    >>> result.p_value
+    0.001
+    >>> result.norms
+    'these rows are normalised to norm 1, and the encoder has norms of 51.1 to 75.9'
+    """
+    anchors, X = (
+        check_array(
+            rows,
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=least,
+            input_name=name,
+        )
+        for name, rows, least in (("anchors", anchors, 10), ("X", X, 4))
+    )
+    check_number("n_permutations", n_permutations, Integral, 1)
+    if anchors.shape[1] != X.shape[1]:
+        raise ValueError(
+            "X must have the columns of the anchors, or it is of another encoder; got "
+            f"{X.shape[1]} columns in X and {anchors.shape[1]} in anchors"
+        )
+    rows = np.concatenate([X.astype(np.float64), anchors])
+    if (rows[0] == rows).all():
+        raise ValueError(
+            "anchors and X must differ from each other, or there is nothing to test; "
+            f"got {len(rows)} equal rows"
+        )
+    given = np.arange(len(X))[np.newaxis]
+    rng = check_random_state(random_state)
+    subsets = draw_subsets(len(rows), len(X), n_permutations, rng)
+    with one_blas_thread:
+        unit, *frame = fit_whitening(rows)
+        whitened = whiten(rows, unit, *frame)
+        distances = distances_between(whitened, whitened)
+    found, *null = energy_coefficients(distances, np.concatenate([given, subsets]))
+    norms = row_norms(rows, unit)
+    return EncoderTest(
+        float(found),
+        share_reached(np.sort(null), found),
+        compare_norms(norms[len(X) :], norms[: len(X)], unit),
+    )

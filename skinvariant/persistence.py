@@ -87,6 +87,7 @@ TRUSTED = {
     "InvariantRegressor": ["skinvariant.heads.InvariantRegressor", *_PRODUCT],
     "PooledClassifier": ["skinvariant.pooling.PooledClassifier", *_POOL],
     "PooledRegressor": ["skinvariant.pooling.PooledRegressor", *_POOL],
+    "EncoderGuard": ["skinvariant.EncoderGuard"],
     "SpaceTranslator": ["skinvariant.translation.SpaceTranslator"],
 }
 

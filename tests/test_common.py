@@ -18,6 +18,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import skinvariant
 from skinvariant import (
+    EncoderGuard,
     InvariantAggregator,
     InvariantVotingClassifier,
     InvariantVotingRegressor,
@@ -48,6 +49,7 @@ DIFFERENT = [
     SpaceTranslator("ridge"),
     SpaceTranslator("kernel"),
     Whitener(),
+    EncoderGuard(false_alarms=50),
 ]
 # the rest of the options, which share their code with those above
 ALIKE = [

@@ -1,5 +1,6 @@
 """How alike two spaces are: known answers, other implementations, declared classes."""
 
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -25,12 +26,14 @@ from sklearn.metrics.pairwise import (
     pairwise_kernels,
     rbf_kernel,
 )
+from sklearn.preprocessing import normalize
 
 from skinvariant import comparison
 from skinvariant.comparison import (
     _INVARIANCES,
     calibrated,
     cka,
+    encoder_test,
     mantel_test,
     mean_canonical_correlation,
     mean_reciprocal_rank,
@@ -424,7 +427,8 @@ def test_calibrated_measures_keep_their_invariances(entry, seed):
 def test_every_measure_has_declared_invariances():
     """And every declared name is a measure."""
     declared = {name for name, _, _ in _INVARIANCES}
-    others = {"calibrated", "mantel_test", "mismatched_rows", "space_agreement"}
+    others = {"EncoderTest", "calibrated", "encoder_test", "mantel_test"}
+    others |= {"mismatched_rows", "space_agreement"}
     measures = set(comparison.__all__) - others
     assert declared == measures
     for _, _, classes in _INVARIANCES:
@@ -1133,3 +1137,104 @@ def test_a_measure_of_ones_own_must_return_a_number(value):
     X = np.random.default_rng(0).standard_normal((20, 3))
     with pytest.raises((TypeError, ValueError), match="the value of measure must be"):
         calibrated(lambda X_a, X_b: value, X, X, n_permutations=19)
+
+
+# --- encoder_test -------------------------------------------------------------------
+
+
+def skewed(n_samples=400, seed=0):
+    """Rows that no rotation leaves alike."""
+    rng = np.random.default_rng(seed)
+    return np.exp(0.5 * rng.standard_normal((n_samples, 12))) * np.arange(1, 13)
+
+
+def test_rows_of_another_encoder_are_found():
+    """Right rows are not; turned and reflected ones are, from 4 rows on."""
+    X = skewed()
+    turned = X[300:] @ np.linalg.qr(np.random.default_rng(1).normal(size=(12, 12)))[0]
+    for n_rows in (4, 20, 100):
+        assert encoder_test(X[:300], X[300 : 300 + n_rows]).p_value > 0.05
+        statistic, p_value, norms = encoder_test(X[:300], turned[:n_rows])
+        assert p_value == 0.001
+        assert 0 < statistic <= 1
+        assert norms == ""
+
+
+def test_the_p_values_of_right_rows_are_uniform():
+    """Whatever the width, more columns than rows among them."""
+    p_values = []
+    for seed in range(60):
+        X = np.random.default_rng(seed).standard_t(4, (60, (3, 90)[seed % 2]))
+        p_values.append(encoder_test(X[:40], X[40:], n_permutations=99).p_value)
+    assert kstest(p_values, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-30, 1e30, 1e299])
+def test_the_encoder_test_at_every_scale(factor):
+    """The same values; float32 as well, in its range."""
+    X = skewed(60)
+    expected = encoder_test(X[:40], X[40:])
+    dtypes = [np.float64, np.float32] if 1e-35 < factor < 1e35 else [np.float64]
+    for dtype in dtypes:
+        scaled = (X * factor).astype(dtype)
+        found = encoder_test(scaled[:40], scaled[40:])
+        assert found.statistic == pytest.approx(expected.statistic, rel=1e-4)
+        assert found.p_value == pytest.approx(expected.p_value, abs=0.002)
+    shifted = encoder_test(X[:40] + 1e6, X[40:] + 1e6)
+    assert shifted.statistic == pytest.approx(expected.statistic, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("anchors", "X", "norms"),
+    [
+        (normalize, None, "the encoder has normalised its rows to norm 1"),
+        (None, normalize, "these rows are normalised to norm 1"),
+        (None, lambda X: 100 * X, "their norms are .* times those"),
+        (normalize, normalize, "^$"),
+        (None, None, "^$"),
+    ],
+)
+def test_what_norms_show(anchors, X, norms):
+    """A normalisation of one of the two, or a factor."""
+    rows = skewed()
+    pair = [
+        part if change is None else change(part)
+        for part, change in ((rows[:300], anchors), (rows[300:], X))
+    ]
+    result = encoder_test(*pair)
+    assert re.search(norms, result.norms)
+    assert (result.p_value == 0.001) == (anchors is not X)
+
+
+def test_the_seed_of_the_encoder_test():
+    """Equal seeds give equal values, and X is not changed."""
+    X = skewed(60)
+    before = X.copy()
+    first, again, other = (
+        encoder_test(X[:40], X[40:], random_state=seed) for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first.statistic == other.statistic
+    assert first.p_value != other.p_value
+    assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize(
+    ("anchors", "X", "message"),
+    [
+        (
+            skewed(20),
+            skewed(20)[:, :5],
+            "encoder; got 5 columns in X and 12",
+        ),
+        (skewed(9), skewed(20), "minimum of 10"),
+        (skewed(20), skewed(3), "minimum of 4"),
+        (skewed(20), np.full((9, 12), np.nan), "Input X contains NaN"),
+        (np.full((20, 12), np.inf), skewed(9), "Input anchors contains inf"),
+        (np.ones((20, 3)), np.ones((9, 3)), "29 equal rows"),
+    ],
+)
+def test_what_the_encoder_test_refuses(anchors, X, message):
+    """Another width, too few rows, values that are missing, and nothing to test."""
+    with pytest.raises(ValueError, match=message):
+        encoder_test(anchors, X)

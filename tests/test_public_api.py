@@ -14,6 +14,7 @@ MODULES = [
     "skinvariant.comparison",
     "skinvariant.datasets",
     "skinvariant.diagnosis",
+    "skinvariant.guard",
     "skinvariant.metrics",
     "skinvariant.outofcore",
     "skinvariant.persistence",
@@ -69,6 +70,7 @@ def test_what_is_public_is_listed_and_what_is_listed_exists(name):
 def test_the_package_lists_its_names_and_nothing_else():
     """All names, importable from the top, and no others."""
     assert skinvariant.__all__ == [
+        "EncoderGuard",
         "InvariantAggregator",
         "InvariantVotingClassifier",
         "InvariantVotingRegressor",
@@ -139,6 +141,8 @@ def public_names():
         for method in ("fit", "rebase", "predict", "get_metadata_routing", *methods):
             yield f"skinvariant.voting.InvariantVoting{kind}.{method}"
     yield "skinvariant.RelativeProjector.inverse_transform"
+    for method in ("fit", "fit_transform", "transform", "reset", "rebase"):
+        yield f"skinvariant.guard.EncoderGuard.{method}"
     for method in ("fit", "transform", "inverse_transform", "score"):
         yield f"skinvariant.translation.SpaceTranslator.{method}"
     if "skinvariant.heads" in MODULES:

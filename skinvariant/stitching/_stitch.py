@@ -13,14 +13,22 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinvariant._correspondence import FEWEST_ROWS, warn_of_mismatches
 from skinvariant._dask import in_memory
-from skinvariant._models import path_to_step, projecting_steps, replace_step
+from skinvariant._models import (
+    guards_in,
+    path_to_step,
+    projecting_steps,
+    replace_step,
+)
 from skinvariant._validation import to_numpy
+from skinvariant.guard import EncoderGuard
 from skinvariant.metrics._rows import power_of_two
 from skinvariant.voting import pool_translations
 
 # how far an encoder's rows of the same samples may be apart: in roundings of their
 # norm, and as a part of the distance between two anchors
 _ROUNDINGS, _ALIKE = 1000, 0.01
+# the strategies whose anchors are a random sample
+_RANDOM = ("all", "random")
 
 
 def stitch(model, anchors, *, encoder=None, y=None, old_anchors=None):
@@ -74,6 +82,9 @@ def stitch(model, anchors, *, encoder=None, y=None, old_anchors=None):
 
     Warns
     -----
+    UserWarning
+        If an `EncoderGuard` in `model` is fitted on anchors that are no random sample
+        of the rows: those of another strategy than "random" and "all".
     UserWarning
         If `skinvariant.comparison.mismatched_rows` finds other samples among 20 or
         more anchors.
@@ -161,13 +172,23 @@ select_anchors(model, X) returns them...
             _check_samples(left_out[0], steps[0], anchors)
 
         def rebase(step):
+            options = {} if isinstance(step, EncoderGuard) else targets
             try:
-                return step.rebase(rows, **targets)
+                return step.rebase(rows, **options)
             except (TypeError, ValueError) as error:
                 _check_rows("anchors", rows, error)
                 raise
 
         stitched, _ = replace_step(model, rebase, encoder=encoder)
+        chosen = getattr(steps[0], "anchors", None)
+        if guards_in(stitched) and isinstance(chosen, str) and chosen not in _RANDOM:
+            warnings.warn(
+                "the anchors must be a random sample for the EncoderGuard to be fitted "
+                "on them, or it reports right rows: fit the stitched model's guard "
+                f"again, on rows of the new encoder; got anchors={chosen!r}",
+                UserWarning,
+                stacklevel=2,
+            )
     _warn_of_mismatches(old_anchors, rows)
     return stitched
 
@@ -187,6 +208,12 @@ def _stitch_head(model, steps, anchors, old_anchors, encoder, targets):
         raise TypeError(
             "with old_anchors the model must be a fitted classifier or regressor; got "
             f"{model!r}"
+        )
+    if guards := guards_in(model):
+        raise TypeError(
+            "with old_anchors the model must have no EncoderGuard, which would report "
+            "the rows of the new encoder, translated as they are; put a guard of the "
+            f"new encoder before the stitched model; got the steps {list(guards)}"
         )
     rows = anchors if encoder is None else _encode(encoder, anchors)
     _check_rows("anchors", rows)
