@@ -204,3 +204,35 @@ def test_stitched_predictions_are_equal_where_promised(metric, pre, post, data):
         model.predict_proba(spaces.X_a), stitched.predict_proba(X_b), atol=1e-6
     )
     np.testing.assert_array_equal(model.predict(spaces.X_a), stitched.predict(X_b))
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-6), (np.float32, 0.05)])
+@pytest.mark.parametrize("pre", ["center", "standardize", "whiten"])
+@pytest.mark.parametrize("metric", ["change_of_basis", "mahalanobis"])
+def test_rounding_of_pre_is_no_direction(metric, pre, dtype, rtol):
+    """Anchors that do not span the space vary by the rounding of what `pre` subtracts.
+
+    In some of these spaces this is much more than the rounding of what is left.
+    """
+    tried = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        n_anchors, n_features = rng.integers(3, 10, 2)
+        X = rng.standard_normal((60, n_features)) * 10.0 ** rng.uniform(
+            -2, 2, n_features
+        )
+        if seed % 3 == 0:
+            X[:, 0] = X[:, 1]
+        far = 10.0 ** rng.uniform(0, 4 if dtype == np.float64 else 2)
+        moved = X + far * rng.standard_normal(n_features)
+        X, moved = X.astype(dtype), moved.astype(dtype)
+        indices = np.arange(n_anchors)
+        projector = RelativeProjector(metric=metric, pre=pre, anchors=indices).fit(X)
+        values = projector.transform(X)
+        rebased = projector.rebase(moved[:n_anchors]).transform(moved)
+        if "translation" in projector.invariances_:
+            tried += 1
+            np.testing.assert_allclose(
+                rebased, values, atol=rtol * np.abs(values).max()
+            )
+    assert tried > 10

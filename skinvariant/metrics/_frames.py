@@ -26,7 +26,13 @@ from skinvariant.metrics._rows import (
 )
 
 
-def whitening(anchors, shrinkage=0.0):
+def _beyond_rounding(singular, axes, noise, eps):
+    """Whether anchors vary along each axis by more than the rounding of the columns."""
+    least = np.maximum(singular[0] * eps, np.linalg.norm(axes * noise, axis=1))
+    return singular > max(len(singular), axes.shape[1]) * least
+
+
+def whitening(anchors, shrinkage=0.0, *, rounding=0.0):
     """Return the mean of the anchors and the matrix that whitens them.
 
     ``(anchors - mean) @ matrix`` has the identity as its covariance on the span of
@@ -42,6 +48,9 @@ def whitening(anchors, shrinkage=0.0):
         ``(1 - shrinkage) * S + shrinkage * trace(S) / n_features * I``, as in
         `sklearn.covariance.shrunk_covariance`.  0: nothing, and directions in which
         the anchors do not vary are dropped.  1: only the scale is removed.
+    rounding : float or ndarray of shape (n_features,), default=0.0
+        How far the values of a column may be off by what was done to the anchors
+        before.  Directions in which they vary no more than that are dropped.
 
     Returns
     -------
@@ -77,8 +86,8 @@ def whitening(anchors, shrinkage=0.0):
     mean = centred.mean(axis=0)
     centred = centred - mean
     # a constant column, once centred, is the rounding of its mean
-    noise = ROUNDINGS * np.finfo(np.float64).eps * np.abs(mean)
-    varies = np.abs(centred).max(axis=0) > noise
+    noise = np.finfo(np.float64).eps * np.abs(mean)
+    varies = np.abs(centred).max(axis=0) > ROUNDINGS * noise
     if not varies.any():
         raise ValueError(
             "the covariance of the anchors is zero: they must differ from each other; "
@@ -86,7 +95,8 @@ def whitening(anchors, shrinkage=0.0):
         )
     unit = np.abs(centred[:, varies]).max()
     _, singular, axes = svd(centred[:, varies] / unit, full_matrices=False)
-    kept = singular > singular[0] * max(anchors.shape) * eps
+    noise = np.maximum(eps * np.abs(anchors).max(axis=0), rounding)[varies] / unit
+    kept = _beyond_rounding(singular, axes, noise, eps)
     basis = np.zeros((kept.sum(), n_features))
     basis[:, varies] = axes[kept]
     variances = singular[kept] ** 2 / (n_anchors - 1)
@@ -98,9 +108,9 @@ def whitening(anchors, shrinkage=0.0):
     return mean, matrix / unit, bool(kept.sum() == n_features)
 
 
-def prepare_mahalanobis(anchors, shrinkage=0.0):
+def prepare_mahalanobis(anchors, shrinkage=0.0, *, rounding=0.0):
     """Whiten the anchors, and prepare Euclidean distances between whitened rows."""
-    mean, matrix, full_rank = whitening(anchors, shrinkage)
+    mean, matrix, full_rank = whitening(anchors, shrinkage, rounding=rounding)
     exact = full_rank and shrinkage == 0
     return mean, matrix, exact, *prepare_euclidean((anchors - mean) @ matrix)
 
@@ -115,7 +125,7 @@ def mahalanobis_invariances(mean, matrix, exact, *euclidean):
     return {"affine"} if exact else {"isotropic_scaling", "orthogonal", "translation"}
 
 
-def prepare_change_of_basis(anchors, alpha=0.0):
+def prepare_change_of_basis(anchors, alpha=0.0, *, rounding=0.0):
     """Compute the dual of the anchors: ridge-regularised least squares."""
     check_number("metric_params alpha of change_of_basis", alpha, Real, 0)
     n_anchors, n_features = anchors.shape
@@ -127,7 +137,8 @@ def prepare_change_of_basis(anchors, alpha=0.0):
             f"n_features={n_features}"
         )
     left, singular, right = svd(anchors.astype(np.float64) / unit, full_matrices=False)
-    kept = singular > singular[0] * max(anchors.shape) * np.finfo(anchors.dtype).eps
+    noise = np.broadcast_to(rounding / unit, n_features)
+    kept = _beyond_rounding(singular, right, noise, np.finfo(anchors.dtype).eps)
     left, singular, right = left[:, kept], singular[kept], right[kept]
     ridge = alpha * (singular**2).sum() / n_anchors
     dual = (left * (singular / (singular**2 + ridge))) @ right

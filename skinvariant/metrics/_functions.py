@@ -400,6 +400,7 @@ def minkowski(X, anchors, p=2.0):
     preparation=_frames.prepare_mahalanobis,
     comparison=_frames.compare_mahalanobis,
     fitted_invariances=_frames.mahalanobis_invariances,
+    decides_rank=True,
 )
 def mahalanobis(X, anchors, shrinkage=0.0):
     r"""Mahalanobis distance, :math:`\sqrt{(x - a)^T S^{-1} (x - a)}`.
@@ -451,6 +452,7 @@ def mahalanobis(X, anchors, shrinkage=0.0):
     comparison=_frames.compare_change_of_basis,
     fitted_invariances=_frames.change_of_basis_invariances,
     inverse=_frames.rows_from_change_of_basis,
+    decides_rank=True,
 )
 def change_of_basis(X, anchors, alpha=0.0):
     r"""Coordinates in the frame of the anchors, by ridge-regularised least squares.

@@ -109,6 +109,9 @@ class Metric:
     inverse : callable, default=None
         ``inverse(values, anchors, alpha) -> rows``: rows that have these values, with
         a penalty of at least 0.  None: the metric cannot be inverted.
+    decides_rank : bool, default=False
+        Whether `preparation` decides in which directions the anchors vary, and so takes
+        `rounding` as well: how far their values may be off.
 
     Attributes
     ----------
@@ -143,6 +146,7 @@ class Metric:
     comparison: Callable | None = None
     fitted_invariances: Callable | None = None
     inverse: Callable | None = None
+    decides_rank: bool = False
     # set by `register` alone: a family knows its members by their registered names
     family: Family | None = field(default=None, init=False, repr=False)
 
@@ -165,7 +169,7 @@ class Metric:
             state = vars(check_choice("name", state["name"], METRICS))
         vars(self).update(state)
 
-    def prepare(self, anchors, params=None):
+    def prepare(self, anchors, params=None, *, rounding=0.0):
         """Compute once what depends on the anchors alone.
 
         Parameters
@@ -174,6 +178,8 @@ class Metric:
             The anchors, already validated.
         params : dict, default=None
             Parameters of the metric.
+        rounding : float or ndarray of shape (n_features,), default=0.0
+            How far the anchors' values in each column may be off.
 
         Returns
         -------
@@ -190,6 +196,8 @@ class Metric:
             return self.family.prepare(anchors, {self.name: self})
         if self.preparation is None:
             return anchors, params
+        if self.decides_rank:
+            params = params | {"rounding": rounding}
         return self.preparation(anchors, **params)
 
     def compare(self, X, prepared):
@@ -365,7 +373,7 @@ def refuse_sparse(X, pairs):
             )
 
 
-def prepare_together(pairs, anchors):
+def prepare_together(pairs, anchors, rounding=0.0):
     """Compute once what depends on the anchors, for several metrics.
 
     Parameters
@@ -374,6 +382,8 @@ def prepare_together(pairs, anchors):
         Metrics and their parameters.
     anchors : array of shape (n_anchors, n_features), float32 or float64
         The anchors, already validated.
+    rounding : float or ndarray of shape (n_features,), default=0.0
+        How far their values in each column may be off.
 
     Returns
     -------
@@ -395,7 +405,8 @@ def prepare_together(pairs, anchors):
     for places in groups.values():
         metric, params = pairs[places[0]]
         if metric.family is None:
-            prepared.append((tuple(places), metric.prepare(anchors, params)))
+            own = metric.prepare(anchors, params, rounding=rounding)
+            prepared.append((tuple(places), own))
         else:
             members = {pairs[place][0].name: pairs[place][0] for place in places}
             shared = metric.family.prepare(anchors, members)

@@ -49,6 +49,7 @@ from skinvariant.relative._steps import (
     find_step,
     fitted,
     removes_scale,
+    rounding_after,
     unfitted,
 )
 
@@ -349,7 +350,8 @@ class RelativeTransformer(
         self._n_features_mapped = None
         mapped = self._apply_pre(self.anchors_)
         self._n_features_mapped = mapped.shape[1]
-        self._groups = prepare_together(self._metrics, mapped)
+        rounding = rounding_after(self.pre_, self.anchors_)
+        self._groups = prepare_together(self._metrics, mapped, rounding)
         return mapped
 
     @one_blas_thread

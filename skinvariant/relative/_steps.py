@@ -13,6 +13,7 @@ from skinvariant._validation import (
     check_choice,
     in_numpy,
     namespace,
+    to_numpy,
 )
 from skinvariant.metrics import TRANSFORMATIONS, whitening
 from skinvariant.metrics._rows import (
@@ -277,6 +278,41 @@ def fitted(step, X):
                 f"up to {float(xp.max(xp.abs(X)))}"
             )
     return step
+
+
+def rounding_after(pre, X):
+    """Return how far values may be off after `pre`, which may subtract large numbers.
+
+    Parameters
+    ----------
+    pre : transformer or None
+        The fitted step.
+    X : array of shape (n_samples, n_features), float32 or float64
+        Rows before it.
+
+    Returns
+    -------
+    ndarray of shape (n_features,) or float
+        An absolute error for each column; 0.0 where the step subtracts nothing, or is
+        one of the user's own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skinvariant.relative._steps import rounding_after
+    >>> X = np.array([[1e6, 1], [1e6 + 1, 2], [1e6 + 2, 3]])
+    >>> rounding_after(StandardScaler().fit(X), X).round(12).tolist()
+    [5.44e-10, 0.0]
+    """
+    if type(pre) is StandardScaler and pre.with_mean:
+        sizes = (abs(X) + abs(pre.mean_)) / (pre.scale_ if pre.with_std else 1)
+    elif type(pre) is Whitener:
+        sizes = (abs(X) + abs(pre.mean_)) @ abs(pre.matrix_)
+    else:
+        return 0.0
+    xp = namespace(X)
+    return to_numpy(xp.max(sizes, axis=0)) * float(xp.finfo(X.dtype).eps)
 
 
 def standardization(X):

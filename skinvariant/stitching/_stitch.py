@@ -1,5 +1,6 @@
 """stitch: the encoder of a fitted model swapped, and its head kept."""
 
+import warnings
 from inspect import signature
 
 import numpy as np
