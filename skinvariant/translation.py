@@ -502,6 +502,7 @@ class SpaceTranslator(
                 "spaces, whose values are too large or too small for one another; got "
                 + ("numbers that are too small" if finite else "infinity or NaN")
             )
+        self._fits_single = _fits_single(map_)
         return self
 
     def transform(self, X):
@@ -520,7 +521,7 @@ class SpaceTranslator(
         check_is_fitted(self)
         X = validate_data(self, in_numpy("X", X), dtype=_FLOATS, reset=False)
         if hasattr(self, "coef_"):
-            return _map(X, self.coef_.T, self.intercept_)
+            return _map(X, self.coef_.T, self.intercept_, self._fits_single)
         rows = (X - self._origin) / self._scale
         with np.errstate(all="ignore"):
             distances = METRICS["euclidean"].compare(rows, self._prepared)
@@ -555,7 +556,7 @@ class SpaceTranslator(
             )
         back = pinv(self.coef_.T, rtol=np.sqrt(np.finfo(np.float64).eps))
         offset = self._origin - (self._origin @ self.coef_.T + self.intercept_) @ back
-        return _map(X, back, offset)
+        return _map(X, back, offset, _fits_single(back))
 
     def score(self, X, y):
         """Return the share of the target's variance that the translation explains.
@@ -650,10 +651,15 @@ class SpaceTranslator(
         return alphas * (total if total > 0 else 1.0)
 
 
-def _map(X, matrix, offset):
-    """Return ``X @ matrix + offset``, in float64 if the dtype cannot hold the map."""
-    info, sizes = np.finfo(X.dtype), np.abs(matrix[matrix != 0])
-    if sizes.size and not info.tiny <= sizes.min() <= sizes.max() <= info.max:
+def _fits_single(matrix):
+    """Whether float32 can hold all entries of a matrix, without denormal numbers."""
+    info, sizes = np.finfo(np.float32), np.abs(matrix[matrix != 0])
+    return not sizes.size or bool(info.tiny <= sizes.min() <= sizes.max() <= info.max)
+
+
+def _map(X, matrix, offset, fits_single):
+    """Return ``X @ matrix + offset``, in float64 if float32 cannot hold the map."""
+    if X.dtype == np.float32 and not fits_single:
         return _in_dtype(X.astype(np.float64) @ matrix + offset, X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         mapped = X @ matrix.astype(X.dtype) + offset.astype(X.dtype)

@@ -32,7 +32,7 @@ def _beyond_rounding(singular, axes, noise, eps):
     return singular > max(len(singular), axes.shape[1]) * least
 
 
-def whitening(anchors, shrinkage=0.0, *, rounding=0.0):
+def whitening(anchors, shrinkage=0.0):
     """Return the mean of the anchors and the matrix that whitens them.
 
     ``(anchors - mean) @ matrix`` has the identity as its covariance on the span of
@@ -48,9 +48,6 @@ def whitening(anchors, shrinkage=0.0, *, rounding=0.0):
         ``(1 - shrinkage) * S + shrinkage * trace(S) / n_features * I``, as in
         `sklearn.covariance.shrunk_covariance`.  0: nothing, and directions in which
         the anchors do not vary are dropped.  1: only the scale is removed.
-    rounding : float or ndarray of shape (n_features,), default=0.0
-        How far the values of a column may be off by what was done to the anchors
-        before.  Directions in which they vary no more than that are dropped.
 
     Returns
     -------
@@ -78,6 +75,11 @@ def whitening(anchors, shrinkage=0.0, *, rounding=0.0):
     >>> np.cov((anchors - mean) @ matrix, rowvar=False).round(12).trace()
     np.float64(3.0)
     """
+    return _whitening(anchors, shrinkage, 0.0)
+
+
+def _whitening(anchors, shrinkage, rounding):
+    """Do the work of `whitening` on values that may be off by the rounding."""
     check_number("shrinkage", shrinkage, Real, 0, 1)
     anchors = as_float(in_numpy("anchors", anchors))
     n_anchors, n_features = anchors.shape
@@ -110,7 +112,7 @@ def whitening(anchors, shrinkage=0.0, *, rounding=0.0):
 
 def prepare_mahalanobis(anchors, shrinkage=0.0, *, rounding=0.0):
     """Whiten the anchors, and prepare Euclidean distances between whitened rows."""
-    mean, matrix, full_rank = whitening(anchors, shrinkage, rounding=rounding)
+    mean, matrix, full_rank = _whitening(anchors, shrinkage, rounding)
     exact = full_rank and shrinkage == 0
     return mean, matrix, exact, *prepare_euclidean((anchors - mean) @ matrix)
 
