@@ -120,11 +120,9 @@ class EncoderGuard(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Of a batch, an eighth is compared, at equal distances: no more rows than the window
     has, and no fewer than an eighth of that, or all.  A row that comes again counts
-    once.  They are collected until half
-    the window is new; an empty window is compared at 4, 8, 16, ... rows.  The window
-    belongs to one process: a copy, a pickle or a worker of joblib starts with an empty
-    one, and
-    threads share it.
+    once.  Rows are collected until half the window is new; an empty window is compared
+    at 4, 8, 16, ... rows.  The window belongs to one process: a copy, a pickle or a
+    worker of joblib starts with an empty one, and threads share it.
 
     References
     ----------
@@ -145,8 +143,8 @@ class EncoderGuard(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     >>> guard = EncoderGuard(on_mismatch="raise", random_state=0)
     >>> guard = guard.fit(encoder.transform(X))
     >>> rows = guard.transform(encoder.transform(X_live))
-    >>> guard.p_value_ > 0.001
-    True
+    >>> guard.p_value_
+    0.006
     >>> guard.transform(other.transform(X_live))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
