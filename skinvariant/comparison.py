@@ -413,13 +413,13 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
     changes no estimate: if all rows are almost alike, most digits would be lost to the
     mean.  `hold`: the kernel is computed once, if it fits in memory.
     """
-    params = dict(kernel_params or {})
+    params, named = dict(kernel_params or {}), kernel if isinstance(kernel, str) else ""
 
     def rows_of(which):
         rows = X[which].astype(np.float64)
-        return l2_normalize(rows) if kernel == "cosine" else rows  # of any scale
+        return l2_normalize(rows) if named == "cosine" else rows  # of any scale
 
-    if isinstance(kernel, str) and kernel == "rbf" and "gamma" not in params:
+    if named == "rbf" and "gamma" not in params:
         # around the mean of one row that is far away, others would lose their digits
         origin = np.median(X, axis=0).astype(np.float64)
         space = _Centred(X, origin, _centred(X, name).unit)
@@ -432,7 +432,7 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
                 f"rows of {name} equal"
             )
         params["gamma"] = 1 / (2 * (bandwidth * median) ** 2)
-    if isinstance(kernel, str) and kernel == "cosine":
+    if named == "cosine":
         rounding, first = _ROUNDINGS * np.finfo(X.dtype).eps, rows_of([0])
         blocks = (rows_of(batch) for batch in _batches(len(X), 2 * X.shape[1]))
         if all(np.abs(rows - first).max() <= rounding for rows in blocks):
@@ -442,21 +442,20 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
             )
 
     peak = max(X.max(), -X.min())
-    with np.errstate(over="ignore"):
-        if kernel in _OF_PRODUCTS and not np.isfinite(peak * peak * X.shape[1]):
-            raise ValueError(
-                f"{name} must have inner products within the range of float64 for the "
-                f"kernel {kernel!r}: rescale it; got values up to {peak}"
-            )
+    if named in _OF_PRODUCTS and peak > np.sqrt(np.finfo(np.float64).max / X.shape[1]):
+        raise ValueError(
+            f"{name} must have inner products within the range of float64 for the "
+            f"kernel {kernel!r}: rescale it; got values up to {peak}"
+        )
 
     def compute(rows, columns):
         rows, columns = rows_of(rows), rows_of(columns)
-        if isinstance(kernel, str) and kernel == "cosine":
+        if named == "cosine":
             # minus 1, which changes no estimate: near 1 no small differences are left
             defined = rows.any(axis=1)[:, None] & columns.any(axis=1)
             return np.where(defined, -0.5 * sqeuclidean(rows, columns), -1.0)
         with np.errstate(over="ignore", invalid="ignore"):
-            if isinstance(kernel, str) and kernel == "rbf" and [*params] == ["gamma"]:
+            if named == "rbf" and [*params] == ["gamma"]:
                 # that of scikit-learn loses the digits of near rows
                 values = np.exp(-params["gamma"] * sqeuclidean(rows, columns))
             else:
@@ -467,8 +466,7 @@ def _kernel_tile(X, name, kernel, kernel_params, bandwidth, *, hold):
             )
         return values
 
-    some = np.arange(min(len(X), 100))
-    values = compute(some, some)
+    values = compute(*2 * [np.arange(min(len(X), 100))])
     shift = values.mean()
     unit = power_of_two(np.abs(values - shift).max())
     if hold and 8 * len(X) ** 2 <= get_config()["working_memory"] * 2**20:

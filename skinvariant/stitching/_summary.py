@@ -69,12 +69,9 @@ def verdict(report, n_anchors):
     table = report.stitching_index(**at) if has_index else stitched
     worst, head, encoder = _worst_pair(report, table)
     where = f"Worst pair: head from {head} under encoder {encoder}"
-    if n_scored < n_pairs:
+    if missing := n_pairs - n_scored:
         yield f"{where}, at {worst:.2f}."
-        yield (
-            f"{n_pairs - n_scored} of {n_pairs} pairs have no stitched score (NaN), so "
-            "that there is no verdict."
-        )
+        yield f"No verdict: {missing} of {n_pairs} pairs have no stitched score (NaN)."
         return
     if has_index:
         kept = table[others].mean()
@@ -92,22 +89,18 @@ def verdict(report, n_anchors):
     best = report.best_baseline(**at)
     if best is None:
         return
-    name = f"translation ({METHODS[best].translator})"
-    advice = "translate"
-    if best == "absolute":
-        name = "the head on the new encoder's rows, unchanged"
-        advice = "use that head unchanged"
-    elif best == "few_shot":
-        name = "a head trained on the labelled anchors"
-        advice = "label the anchors and train on them"
+    name, advice = {
+        "absolute": ("the head on the new encoder's rows", "use that head unchanged"),
+        "few_shot": ("a head on the labelled anchors", "label them and train on them"),
+    }.get(best, (f"translation ({METHODS[best].translator})", "translate"))
     yield f"The best alternative, {name}: {report.interval(best, **at)[0]:.3f}."
     lead, low, high = report.interval("stitched", best, **at)
     if np.isnan(low):
-        yield f"Stitching minus this: {lead:+.3f}, without an interval."
-        if report.scores.shape[2] < 2 and report.resampled.shape[2] < 2:
-            yield "Two seeds or two resamples, at least, would give one."
-        else:
-            yield "On some resampled rows there is no score (NaN)."
+        yield f"Stitching minus this: {lead:+.3f}, without an interval, " + (
+            "which two seeds or two resamples would give."
+            if max(report.scores.shape[2], report.resampled.shape[2]) < 2
+            else "since some resampled rows have no score (NaN)."
+        )
         return
     yield f"Stitching minus this: {lead:+.3f}, 95% interval {low:+.3f} to {high:+.3f}."
     remedy = "stitch with more anchors"
