@@ -376,9 +376,10 @@ def check_number(name, value, kind, low, high=None):
         If it is out of bounds or NaN.
     """
     noun = "an integer" if kind is Integral else "a real number"
+    end = "inf)" if high is None else f"{high}]"
+    wanted = f"{name} must be {noun} in [{low}, {end}"
     if high is None:
         high = (np.iinfo(np.intp) if kind is Integral else np.finfo(np.float64)).max
-    wanted = f"{name} must be {noun} in [{low}, {high}]"
     if not isinstance(value, kind) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{wanted}; got {value!r} of type {type(value).__name__}")
     try:

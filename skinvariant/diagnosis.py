@@ -614,8 +614,8 @@ def diagnose(
     check_number("n_anchors", n_anchors, Integral, 2)
     check_number("test_size", test_size, Real, 0.1, 0.9)
     if check:
-        # 3, since the decorator is called in between
-        warn_of_mismatches(X_a, X_b, samples="X_a and X_b", stacklevel=3)
+        # 4, since two decorators are called in between
+        warn_of_mismatches(X_a, X_b, samples="X_a and X_b", stacklevel=4)
     order = check_random_state(random_state).permutation(len(X_a))
     n_held_out = max(2, round(test_size * len(X_a)))
     held_out, fitted = order[:n_held_out], order[n_held_out:]

@@ -226,11 +226,11 @@ def test_damaged_files_that_cannot_be_replaced(stored, monkeypatch):
 def test_every_kind_is_loaded_before_it_is_used(names, dtype, monkeypatch):
     """Nothing else reads numba's files, so that no damage is met later."""
     X = np.ones((2, 3), dtype=dtype)
-    kernel = _compiled.load(X.dtype.name, names)
-    compiled = kernel.signatures
+    kernel = _compiled.load.__wrapped__(X.dtype.name, names)
+    assert len(kernel.signatures) == 1
+    monkeypatch.setattr(_compiled, "load", lambda dtype, names: kernel)
     compared(X, X, names)
-    assert kernel.signatures == compiled
-    assert len(compiled) == 1
+    assert len(kernel.signatures) == 1
 
 
 def test_kernels_that_appear_or_vanish_after_fit(monkeypatch):

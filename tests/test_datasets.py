@@ -244,7 +244,7 @@ def test_reproducible():
         ({"noise": -0.1}, ValueError, r"noise must .* got -0.1"),
         ({"noise": np.nan}, ValueError, r"noise must .* got nan"),
         ({"noise": None}, TypeError, r"noise must .* got None"),
-        ({"n_features_b": 7}, ValueError, r"n_features_b must .* \[8, inf\]; got 7"),
+        ({"n_features_b": 7}, ValueError, r"n_features_b must .* \[8, inf\); got 7"),
         ({"n_features_b": 9.0}, TypeError, r"n_features_b must .* got 9.0"),
         ({"transformation": "shear"}, ValueError, r"'affine'.* got 'shear'"),
         ({"transformation": ["linear", "shear"]}, ValueError, r"got 'shear'"),

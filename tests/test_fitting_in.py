@@ -384,7 +384,7 @@ def test_all_estimators_are_found():
     """An empty loop must not pass."""
     known = {f"Invariant{kind}" for kind in ("Aggregator", "VotingClassifier")}
     known |= {"InvariantVotingRegressor", "PooledClassifier", "PooledRegressor"}
-    known |= {"RelativeProjector", "SpaceTranslator", "Whitener"}
+    known |= {"EncoderGuard", "RelativeProjector", "SpaceTranslator", "Whitener"}
     if find_spec("torch") and find_spec("skorch"):
         known |= set(HEADS)
     assert {name for name, _ in public_estimators()} == known

@@ -14,6 +14,7 @@ from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 import skinvariant
 from skinvariant import (
+    EncoderGuard,
     InvariantAggregator,
     InvariantVotingClassifier,
     InvariantVotingRegressor,
@@ -106,6 +107,7 @@ def measured(name, X_a, X_b):
 
 
 USES = {
+    "EncoderGuard": lambda a, b, y: EncoderGuard(random_state=0).fit(a).transform(a),
     "RelativeProjector": lambda a, b, y: relative(a, b, RelativeProjector(**PARALLEL)),
     "RelativeProjector, built-in steps": lambda a, b, y: relative(
         a, b, RelativeProjector(pre="whiten", post="standardize", **PARALLEL)
@@ -151,6 +153,9 @@ USES = {
         a, b, y, ("translate_affine", "translate_kernel")
     ),
     "diagnose": lambda a, b, y: diagnosed(a, b),
+    "encoder_test": lambda a, b, y: np.array(
+        comparison.encoder_test(a[:30], a[30:], n_permutations=99)[:2]
+    ),
     "fingerprint": lambda a, b, y: fingerprint(
         RelativeProjector(**PARALLEL).fit(a)
     ).partition("-")[0],
@@ -179,7 +184,7 @@ USES |= {
 USES |= {
     name: lambda a, b, y, name=name: measured(name, a, b)
     for name in comparison.__all__
-    if name != "calibrated"
+    if name not in ("EncoderTest", "calibrated", "encoder_test")
 }
 # these take arrays of NumPy alone
 OF_ARRAYS = {
@@ -204,6 +209,7 @@ if find_spec("torch") and find_spec("skorch"):
 NO_ROWS = {  # of the modules below, what takes no rows
     "BASELINES",
     "Diagnosis",
+    "EncoderTest",
     "METRICS",
     "Metric",
     "StitchingReport",

@@ -177,6 +177,7 @@ def test_every_documented_number_is_tried():
     assert missing <= tried
 
 
+@pytest.mark.grid(strength=1)
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 @pytest.mark.parametrize(("call", "name", "several"), CASES)
 def test_a_wrong_number_is_named(call, name, several, bad):

@@ -30,6 +30,7 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from skinvariant import (
+    EncoderGuard,
     InvariantAggregator,
     InvariantVotingClassifier,
     InvariantVotingRegressor,
@@ -144,6 +145,7 @@ def test_the_lists_hold_what_files_need_and_no_more():
         options = {} if kind is RelativeProjector else {"metrics": ("cosine", "inner")}
         sparse = kind(**HOW, **options).fit(csr_array(X[:300]))
         needed[kind.__name__] |= untrusted(sparse)
+    needed["EncoderGuard"] |= untrusted(EncoderGuard().fit(X[:300]))
     for method in ("orthogonal", "ridge", "kernel"):
         needed["SpaceTranslator"] |= untrusted(SpaceTranslator(method).fit(X, X_new))
     for kind, pre, post in product(VOTES, ("center", "whiten"), ("layer", "l2")):

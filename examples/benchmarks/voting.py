@@ -56,6 +56,7 @@ QUICK = Size(
 def make_spaces(size, n_classes=10, n_latent=64):
     """Make two spaces of the same rows, by maps that are not linear, and labels."""
     rng = np.random.default_rng(0)
+    n_latent = min(n_latent, *size.widths)  # or the spaces have little in common
     y = rng.integers(n_classes, size=size.n_rows)
     latent = rng.standard_normal((n_classes, n_latent))[y]
     latent += 2 * rng.standard_normal((size.n_rows, n_latent))

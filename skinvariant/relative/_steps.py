@@ -269,7 +269,8 @@ def fitted(step, X):
     step = step.fit(X)
     if type(step) is StandardScaler and step.with_std and not issparse(X):
         xp, variance = namespace(step.var_), step.var_
-        low, high = xp.finfo(variance.dtype).tiny, xp.finfo(variance.dtype).max
+        info = xp.finfo(variance.dtype)
+        low, high = info.smallest_normal, info.max
         varies = xp.any(X[:1, :] != X, axis=0)
         if bool(xp.any(varies & ~((variance >= low) & (variance <= high)))):
             raise ValueError(
