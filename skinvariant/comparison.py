@@ -1449,7 +1449,7 @@ def encoder_test(anchors, X, *, n_permutations=999, random_state=0):
     """
     anchors, X = (
         check_array(
-            rows,
+            in_numpy(name, rows),
             dtype=[np.float64, np.float32],
             ensure_min_samples=least,
             input_name=name,
