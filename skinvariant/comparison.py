@@ -32,6 +32,7 @@ from skinvariant._validation import (
     check_choice,
     check_corresponding,
     check_number,
+    in_numpy,
     svd,
 )
 from skinvariant.metrics import euclidean, sqeuclidean, whitening

@@ -79,7 +79,7 @@ CALLS = {
     },
     "mantel_test": lambda to: comparison.mantel_test(to(X), to(X_B)),
     "encoder_test": lambda to: comparison.encoder_test(to(X[:30]), to(X[30:]))[:2],
-    "mismatched_rows": lambda to: comparison.mismatched_rows(to(X), to(X[::-1])),
+    "mismatched_rows": lambda to: comparison.mismatched_rows(to(X), to(X[::-1].copy())),
     "calibrated": lambda to: comparison.calibrated(
         comparison.cka, to(X), to(X_B), random_state=0
     ),
