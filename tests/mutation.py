@@ -46,7 +46,8 @@ EQUIVALENT = {
     (
         "skinvariant/metrics/_rows.py",
         "replace_rows",
-        "if sizes.size and not info.tiny <= sizes.min() is not sizes.max() <= info.max:",
+        "if sizes.size and not info.tiny <= sizes.min() "
+        "is not sizes.max() <= info.max:",
     ): "the least is never above the largest",
     (
         "skinvariant/relative/_steps.py",
