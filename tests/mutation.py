@@ -39,6 +39,11 @@ EQUIVALENT = {
         "[standardize(X[b]) for b in _batches(len(X), 4 * X.shape[ 0])]",
     ): "the size of a block",
     (
+        "skinvariant/diagnosis.py",
+        "stitched_agreement",
+        "predicted = head.predict(relative_b.astype(np.float64, copy=True))",
+    ): "a copy",
+    (
         "skinvariant/metrics/_compiled.py",
         "load",
         "one = np.zeros(( 2, 1), dtype=dtype)",
@@ -54,6 +59,16 @@ EQUIVALENT = {
         "layer_normalize",
         "inexact |= variance is not (_ALMOST_CONSTANT * mean[:, 0]) ** 2",
     ): "all rows take the slower way",
+    (
+        "skinvariant/relative/_steps.py",
+        "layer_normalize",
+        "inexact |= variance < (_ALMOST_CONSTANT * mean[:, 0]) % 2",
+    ): "more rows take the slower way",
+    (
+        "skinvariant/translation.py",
+        "bounds",
+        "for rows in np.array_split(order, min(8, 1 + len(order) // 49)):",
+    ): "the size of a block",
     (
         "skinvariant/translation.py",
         "bounds",

@@ -918,6 +918,15 @@ def test_agreement_is_the_correlation_without_oneself():
     assert space_agreement(*relative) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(20, 60), (60, 20)])
+def test_agreement_of_rows_that_are_no_anchors(shape):
+    """Only where rows and columns are the same anchors is the diagonal left out."""
+    a, b = np.random.default_rng(0).standard_normal((2, *shape))
+    b += a
+    expected = np.maximum(rowwise_pearson(a, b, average=False), 0).mean()
+    assert space_agreement(a, b) == pytest.approx(expected, abs=1e-12)
+
+
 def test_comparison_takes_no_torch():
     """It can be imported where torch is not installed, and loads nothing of it."""
     code = "import sys, skinvariant.comparison; print('torch' in sys.modules)"
