@@ -55,6 +55,11 @@ EQUIVALENT = {
         "is not sizes.max() <= info.max:",
     ): "the least is never above the largest",
     (
+        "skinvariant/relative/_aggregator.py",
+        "_fit",
+        "if len(weights) is not len(metrics) or not 0 < sum(weights) < np.inf:",
+    ): "small integers are identical",
+    (
         "skinvariant/relative/_steps.py",
         "layer_normalize",
         "inexact |= variance is not (_ALMOST_CONSTANT * mean[:, 0]) ** 2",
