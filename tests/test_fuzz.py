@@ -23,6 +23,8 @@ from skinvariant.translation import SpaceTranslator
 PARTS = 4
 #: How many roundings of the input, and of each step, a value may be off.
 ROUNDINGS = 20
+#: The relative error that distances may have, from the page of promises.
+PROMISED = {np.float64: 1e-12, np.float32: 1e-5}
 
 
 def pytest_generate_tests(metafunc):
@@ -200,21 +202,26 @@ def check_relative_space(rng):
         names = [name for name, _ in metrics]
         return InvariantAggregator(metrics=names, metric_params=params, **steps)
 
-    fitted = estimator().fit(given)
-    values = fitted.transform(given)
-    assert_array_equal(as_array(given), as_array(before))
-    assert values.dtype == (np.float64 if widened else dtype)
     exact = X.astype(np.longdouble)
     with np.errstate(all="ignore"):
         expected = relative(exact, exact[chosen], metrics, pre, post)
         if not np.isfinite(expected).all():
             return  # undefined, as the layer of equal values: see test_metrics
-        eps, off = np.finfo(dtype).eps, np.zeros(len(X))
+        eps, off = PROMISED[dtype] / ROUNDINGS, np.zeros(len(X))
         for _ in range(4):
             shaken = partial(rounded, rng, eps)
             other = relative(exact, exact[chosen], metrics, pre, post, shaken)
             off = np.fmax(off, np.abs(other - expected).max(axis=1))
     allowed = ROUNDINGS * (off + eps * np.abs(expected).max(axis=1))
+    try:
+        fitted = estimator().fit(given)
+        values = fitted.transform(given)
+    except (UserWarning, ValueError) as error:  # rows constant within rounding
+        if "is undefined for" in str(error) or "anchors that are not" in str(error):
+            return
+        raise
+    assert_array_equal(as_array(given), as_array(before))
+    assert values.dtype == (np.float64 if widened else dtype)
     error = np.abs(values - expected).max(axis=1)
     assert (error <= allowed).all(), (metrics, pre, post, dtype, error / allowed)
     rows = given.tocsr() if hasattr(given, "tocsr") else np.asarray(given)
