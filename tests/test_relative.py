@@ -74,6 +74,15 @@ def test_layer_normalize_of_constant_rows(n_features, value):
     assert_array_equal(layer_normalize(X), 0)
 
 
+@pytest.mark.parametrize("gap", 2.0 ** np.arange(-36, 0, 4))
+def test_layer_normalize_of_almost_constant_rows(gap):
+    """The rounding of a mean that is large beside the gaps is removed."""
+    base = np.random.default_rng(0).uniform(0.3, 1, (1000, 1))
+    found = layer_normalize(base + 0.7 * gap * np.array([-1, 1]))
+    # of two values always -1 and 1, however the values were rounded
+    assert_allclose(found, np.tile([-1.0, 1.0], (1000, 1)), rtol=0, atol=8 * EPS)
+
+
 @pytest.mark.parametrize("function", [layer_normalize, l2_normalize])
 def test_normalisations_in_any_library(function, library):
     """Both normalisations have the same values in every array library."""

@@ -97,6 +97,7 @@ def centred_directions(X, eps):
     X = astype(X, xp.float64)
     X = divide_rows(X, row_peaks(X))
     X = X - xp.mean(X, axis=1, keepdims=True)
+    X = X - xp.mean(X, axis=1, keepdims=True)  # the rounding of the mean
     constant = row_peaks(X) <= ROUNDINGS * eps
     return directions(xp.where(constant, xp.zeros_like(X), X))
 
