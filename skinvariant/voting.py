@@ -268,6 +268,7 @@ class _InvariantVoting(BaseEstimator):
             self._own_outputs["absolute"] = self._outputs(
                 members["absolute"], aggregator.anchors_
             )
+        self.left_out_ = self._pool(self._own_outputs, list(self.weights_.values()))
         return self
 
     def _set_own(self, members, aggregator, anchors, n_rows):
@@ -336,8 +337,7 @@ class _InvariantVoting(BaseEstimator):
                 members[name], outputs[name] = member, output
                 references[name] = own._own_outputs["absolute"]
         # what the members predicted together for the anchors at fit
-        own_outputs = {name: own._own_outputs[name] for name in own.weights_}
-        targets = own._pool(own_outputs, list(own.weights_.values()))
+        targets = own.left_out_
         if y is not None:
             if few_shot := own._few_shot(rows, given):
                 members["few_shot"], outputs["few_shot"] = few_shot
@@ -353,6 +353,7 @@ class _InvariantVoting(BaseEstimator):
         new.anchors_ = rows if own.aggregator_ is None else new.aggregator_.anchors_
         new.named_estimators_ = Bunch(**members)
         new._set_weights(outputs, targets, prior)
+        new.left_out_ = new._pool(outputs, list(new.weights_.values()))
         if own.aggregator_ is not None:
             new._used_aggregator = new.aggregator_._with_metrics(_in_use(new.weights_))
         new._own = own
@@ -663,6 +664,9 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     named_estimators_ : Bunch
         The fitted members.  Those named after a metric take that metric's columns of
         `aggregator_`, all others rows of the present space.
+    left_out_ : ndarray of shape (n_anchors, n_classes)
+        Probabilities of the classes for each anchor, by members to which it was no
+        evidence: see Notes.
     aggregator_ : InvariantAggregator
         The relative spaces of all metrics.
     classes_ : ndarray of shape (n_classes,)
@@ -970,6 +974,8 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
     named_estimators_ : Bunch
         The fitted members.  Those named after a metric take that metric's columns of
         `aggregator_`, all others rows of the present space.
+    left_out_ : ndarray of shape (n_anchors, n_outputs)
+        Predictions for each anchor, by members to which it was no evidence.
     aggregator_ : InvariantAggregator
         The relative spaces of all metrics.
     intercept_ : ndarray of shape (n_outputs,)
@@ -1167,4 +1173,5 @@ def pool_translations(model, anchors, old_anchors, y=None):
             member = make_pipeline(step.set_output(transform=library), model)
     pool._own_outputs = {"absolute": pool._outputs(member, old_anchors)}
     pool._set_own({"absolute": member}, None, rows, len(rows))
+    pool.left_out_ = pool._pool(pool._own_outputs, [1.0])
     return pool.rebase(anchors, y)
