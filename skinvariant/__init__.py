@@ -5,6 +5,7 @@ Train a head once, swap the encoder, keep the head.
 
 from skinvariant.anchors import select_anchors
 from skinvariant.diagnosis import diagnose
+from skinvariant.forecast import forecast_swap
 from skinvariant.guard import EncoderGuard
 from skinvariant.relative import InvariantAggregator, RelativeProjector
 from skinvariant.stitching import cross_stitch, stitch
@@ -32,6 +33,7 @@ __all__ = [
     "RelativeProjector",
     "cross_stitch",
     "diagnose",
+    "forecast_swap",
     "select_anchors",
     "stitch",
 ]
