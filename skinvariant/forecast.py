@@ -261,7 +261,7 @@ def _read(name, values):
     if array.min() < 0 or np.abs(sums - 1).max() > _SUM:
         return array, "numbers", None
     names = None if columns is None else np.asarray(columns)
-    return array / sums, "probabilities", names
+    return array, "probabilities", names
 
 
 def _as_numbers(name, array):
@@ -275,8 +275,10 @@ def _check_pair(old, new, classes):
     indices = [getattr(x, "index", None) for x in (old, new)]
     if all(hasattr(index, "equals") for index in indices):
         a, b = indices
-        if len(a) == len(b) and not a.equals(b) and a.sort_values().equals(
-            b.sort_values()
+        if (
+            len(a) == len(b)
+            and not a.equals(b)
+            and a.sort_values().equals(b.sort_values())
         ):
             raise ValueError(
                 "old and new must have their rows in the same order; got the same "
@@ -375,10 +377,8 @@ def _check_targets(y, labelled, n_rows, kind, shape):
         if labelled is not None:
             raise ValueError("y must be the labels of the rows labelled; got None")
         return None, np.empty(0, dtype=np.intp)
-    if kind == "numbers":
-        y = _as_numbers("y", to_numpy(y))
-    else:
-        y = check_labels(y)
+    y = _as_numbers("y", to_numpy(y)) if kind == "numbers" else check_labels(y)
+    y = y[:, 0] if y.shape[1:] == (1,) and not shape else y
     if labelled is None:
         labelled = np.arange(n_rows)
     labelled = check_indices(labelled, n_rows, source="labelled")
@@ -501,7 +501,9 @@ def forecast_swap(
     check_number("confidence", confidence, Real, 0.5, np.nextafter(1.0, 0))
     old, new, kind, classes = _check_pair(old, new, classes)
     own, own_rows = _check_own_score(own_score, kind)
-    y, labelled = _check_targets(y, labelled, len(old), kind, old.shape[1:2] if kind == "numbers" else ())
+    y, labelled = _check_targets(
+        y, labelled, len(old), kind, old.shape[1:2] if kind == "numbers" else ()
+    )
     if groups is not None:
         groups = check_labels(groups, "groups")
         if len(groups) != len(old):
@@ -562,7 +564,8 @@ def _forecast_labels(old, new, classes, own, own_rows, y, labelled, confidence):
             changes[rows] += mean - changes[rows].mean()
         change = disagreement * mean
         share = (len(rows) + 0.5) / (n_rows + 1)
-        variance = disagreement**2 * variance + (share - change**2) / n_rows
+        of_rows = max(share - change**2, 0.0) / n_rows
+        variance = disagreement**2 * variance + of_rows
         half = norm.ppf((1 + confidence) / 2) * np.sqrt(variance)
         change_interval = _around(change, half, -most_lost, most_lost)
     if own is not None:
@@ -601,8 +604,7 @@ def _forecast_numbers(old, new, own, deviation, y, labelled, confidence):
         y = y.reshape(len(y), -1)
         if len(y) < 2 or (y.std(axis=0) == 0).any():
             raise ValueError(
-                "y must be 2 targets or more that differ, in each output; got "
-                f"{len(y)}"
+                f"y must be 2 targets or more that differ, in each output; got {len(y)}"
             )
         deviation = y.std(axis=0) if deviation is None else deviation
     if deviation is not None and len(deviation) not in (1, n_outputs):

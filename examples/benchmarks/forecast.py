@@ -39,6 +39,7 @@ from skinvariant import (
     forecast_swap,
     stitch,
 )
+from skinvariant.forecast import least_accuracy
 from skinvariant.translation import SpaceTranslator
 
 CASES = ("cora", "trec", "cifar10", "cifar10 jpeg")
@@ -149,9 +150,8 @@ def measure(pair, rng):
         for name, x in forecasts.items()
     }
     others = rng.binomial(n_rows, own, size=20)
-    bounds = [
-        forecast_swap(old, new, own_score=(int(x), n_rows)).bound for x in others
-    ]
+    differ = round(forecast.disagreement * n_rows)
+    bounds = [least_accuracy(differ, n_rows, x / n_rows, n_rows)[1] for x in others]
     found = {
         "accuracy": accuracy,
         "estimates": estimates,
@@ -174,7 +174,9 @@ def rank_correlations(rows, name):
     """Return those of heads, of heads whose accuracies spread, and over all pairs."""
     heads = {}
     for row in rows:
-        heads.setdefault(row["head"], []).append((row["estimates"][name], row["accuracy"]))
+        heads.setdefault(row["head"], []).append(
+            (row["estimates"][name], row["accuracy"])
+        )
     values, spread = [], []
     for pairs in heads.values():
         estimates, accuracy = np.transpose(pairs)
@@ -260,7 +262,9 @@ def _chosen(rows, case, n_anchors=None):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", default=CASES, choices=calibration.ARCHIVES)
+    parser.add_argument(
+        "--cases", nargs="+", default=CASES, choices=calibration.ARCHIVES
+    )
     parser.add_argument("--ways", nargs="+", default=WAYS[:1], choices=WAYS)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--cache", default=None)
