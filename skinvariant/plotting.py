@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length
 
 from skinvariant._validation import check_corresponding, check_labels, check_number
+from skinvariant.anchors import select_anchors
 from skinvariant.metrics._rows import power_of_two
 from skinvariant.relative import RelativeProjector
 
@@ -706,7 +707,7 @@ class SpaceDisplay:
                 min(300, len(X_a)), pre="center", random_state=0
             )
         own = clone(projector).fit(X_a, y)
-        other = own.rebase(X_b[own.anchor_indices_])
+        other = own.rebase(select_anchors(own, X_b))
         absolute = _plane(X_a, X_b)
         relative = _plane(own.transform(X_a), other.transform(X_b))
         return cls(absolute, relative, y=y, names=names)
