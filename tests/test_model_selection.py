@@ -471,3 +471,13 @@ def test_what_cannot_be_scored():
     ):
         with pytest.raises(TypeError, match=r"must be AcrossEncoders, or .*; got"):
             stitched_scores(model, X, Y)
+
+
+def test_it_is_not_itself_stitched():
+    """It has anchors of several spaces: its fitted models are."""
+    across = AcrossEncoders(MODEL, TWO).fit(X, Y)
+    with pytest.raises(TypeError, match="nothing in the model can be rebased"):
+        stitch(across, OLD[:20])
+    own = across.estimators_["old"]
+    predicted = stitch(own, select_anchors(own, NEW)).predict(NEW)
+    assert_array_equal(predicted, across.stitched_["old", "new"].predict(NEW))
