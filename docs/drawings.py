@@ -29,7 +29,7 @@ from skinvariant.plotting import DiagnosisDisplay, StitchingDisplay
 
 ROOT = Path(__file__).parents[1]
 UNDATED = {"Date": None}
-ON_WHITE = {"diagnosed"}
+ON_WHITE = {"diagnosed", "searched"}
 INK = {"light": "#222832", "dark": "#dfe3e8"}
 # apart from each other in grey and for the colour blind, on white and on black
 CLASSES = ("#2f7fd1", "#e08214", "#1f9e77")
@@ -366,20 +366,10 @@ def few_and_many(page):
     return figure
 
 
-def own_and_stitched(page):
-    """Draw the two scores of each choice in the grid of the page."""
-    own, stitched = page["own"], page["stitched"]
-    figure, ax = canvas(3.4)
-    ax.plot([0, 1], [0, 1], color=GREY, lw=1)
-    ax.scatter(own, stitched, s=36, color=BLUE)
-    for choice, name, colour in (
-        (own.argmax(), "best by own", RED),
-        (stitched.argmax(), "best by stitched", CLASSES[2]),
-    ):
-        ax.scatter(own[choice], stitched[choice], s=90, color=colour, label=name)
-    ax.set(xlabel="own accuracy", ylabel="stitched accuracy")
-    ax.set(xlim=(own.min() - 0.03, 1), ylim=(0, 1))
-    ax.legend(loc="upper left")
+def searched(page):
+    """Draw the two scores of each choice in the search of the page."""
+    figure, ax = canvas(4.4, 5.2)
+    page["display"].plot(ax, point_size=36)
     return figure
 
 

@@ -18,16 +18,14 @@ what its ``invariances_`` promise.
 # One pipeline, one grid
 # ----------------------
 #
-# Where spaces are precomputed, a sample is a row number, and an encoder looks it up.
-# ``Lookup`` also stores the rows it was fitted on: in each fold of a cross-validation,
-# the anchors are among them.
+# ``AcrossEncoders`` takes the spaces side by side, as columns of one ``X``, and makes
+# scikit-learn's searches score across them.
 
 import sys
 from time import perf_counter
 
 import numpy as np
 from scipy.stats import spearmanr
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import Nystroem
@@ -38,89 +36,71 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from skinvariant import (
-    InvariantAggregator,
-    InvariantVotingClassifier,
-    select_anchors,
-    stitch,
-)
+from skinvariant import InvariantAggregator, InvariantVotingClassifier
 from skinvariant.datasets import make_related_spaces
 from skinvariant.metrics import TRANSFORMATIONS
+from skinvariant.model_selection import AcrossEncoders, stitched_scores
 
 start = perf_counter()
 threadpool_limits(1)  # the matrices are small: more threads would wait for each other
 
-
-class Lookup(TransformerMixin, BaseEstimator):
-    """An encoder of row numbers, into a space that is already there."""
-
-    def __init__(self, space):
-        self.space = space
-
-    def fit(self, rows, y=None):
-        self.rows_ = rows
-        return self
-
-    def transform(self, rows):
-        return self.space[rows]
-
-
-def make_model(space):
-    """Make a pipeline of encoder, relative space and head."""
-    return Pipeline(
-        [
-            ("encoder", Lookup(space)),
-            ("relative", InvariantAggregator(random_state=0)),
-            ("scaler", StandardScaler()),
-            ("classifier", LogisticRegression(C=0.01, max_iter=1000)),
-        ]
-    )
-
+model = Pipeline(
+    [
+        ("relative", InvariantAggregator(random_state=0)),
+        ("scaler", StandardScaler()),
+        ("classifier", LogisticRegression(C=0.01, max_iter=1000)),
+    ]
+)
 
 # %%
 # A product of one metric is that metric, so ``metrics`` searches over both.
 
 product = ("cosine", "euclidean", "manhattan", "chebyshev")
 grid = {
-    "relative__metrics": [("cosine",), ("euclidean",), ("manhattan",), product],
-    "relative__pre": [None, "center", "standardize", "whiten"],
-    "relative__post": [None, "standardize"],
-    "relative__n_anchors": [50, 150],
+    "estimator__relative__metrics": [
+        ("cosine",),
+        ("euclidean",),
+        ("manhattan",),
+        product,
+    ],
+    "estimator__relative__pre": [None, "center", "standardize", "whiten"],
+    "estimator__relative__post": [None, "standardize"],
+    "estimator__relative__n_anchors": [50, 150],
 }
 
 # %%
-# A scorer is given a model fitted on some rows, and other rows.  It stitches the model
-# to each of the other spaces, by anchors from among the fitted rows, and tests it on
-# the other rows there.  One scorer may return many scores.
+# In each fold, the head is trained on the first space and stitched to each of the
+# others, by anchors from among the training rows; then it is scored on the test rows
+# in all of them.  ``stitched_scores`` returns all scores.
 
 
-def swap_encoder(model, space):
-    """Stitch a fitted model to another space."""
-    anchors = select_anchors(model, model["encoder"].rows_)
-    return stitch(model, anchors, encoder=Lookup(space))
+def across(estimator, spaces):
+    """Put spaces side by side; return the estimator across them, and all rows."""
+    ends = np.cumsum([0, *(space.shape[1] for space in spaces.values())])
+    columns = {
+        name: slice(begin, end)
+        for name, begin, end in zip(spaces, ends[:-1], ends[1:], strict=True)
+    }
+    first = next(iter(spaces))
+    return AcrossEncoders(estimator, columns, own=first), np.hstack([*spaces.values()])
 
 
-def search(space, other_spaces, rows, y):
+def search(spaces, rows, y):
     """Score every choice of the grid by own and by stitched accuracies."""
-
-    def score(model, rows, y):
-        scores = {"own": model.score(rows, y)}
-        for name, other in other_spaces.items():
-            scores[name] = swap_encoder(model, other).score(rows, y)
-        return scores
-
+    estimator, X = across(model, spaces)
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    model = make_model(space)
-    grid_search = GridSearchCV(model, grid, scoring=score, cv=folds, refit=False)
-    return grid_search.fit(rows, y).cv_results_
+    grid_search = GridSearchCV(
+        estimator, grid, scoring=stitched_scores, cv=folds, refit=False
+    )
+    return grid_search.fit(X[rows], y[rows]).cv_results_
 
 
 def describe(params):
     """Write what was chosen."""
-    metrics = params["relative__metrics"]
+    params = {name.removeprefix("estimator__relative__"): params[name] for name in grid}
+    metrics = params["metrics"]
     metric = "product" if metrics == product else metrics[0]
-    pre, post = params["relative__pre"], params["relative__post"]
-    return f"{metric:<10}{pre or '-':<12}{post or '-':<12}"
+    return f"{metric:<10}{params['pre'] or '-':<12}{params['post'] or '-':<12}"
 
 
 # %%
@@ -149,18 +129,19 @@ def hidden_layer(width, rows, seed):
 components = PCA(24, random_state=0).fit(images[train])
 kernel_map = Nystroem(gamma=0.2, random_state=0).fit(images[train])
 spaces = {
-    "own": hidden_layer(64, train, seed=0),
+    "MLP 64": hidden_layer(64, train, seed=0),
     "PCA 24": components.transform(images),
     "MLP 128": hidden_layer(128, train[: len(train) // 2], seed=2),
     "Nyström 100": kernel_map.transform(images),
 }
-results = search(spaces["own"], {"PCA 24": spaces["PCA 24"]}, train, digits[train])
+two = {name: spaces[name] for name in ("MLP 64", "PCA 24")}
+results = search(two, train, digits)
 
 # %%
 # Most own accuracies lie close together and hardly predict the stitched ones.  Some of
 # the best choices by own accuracy lose much of it, or all, at the swap.
 
-own, stitched = results["mean_test_own"], results["mean_test_PCA 24"]
+own, stitched = results["mean_test_own"], results["mean_test_stitched"]
 for name, scores in {"own": own, "stitched": stitched}.items():
     low, middle, high = np.quantile(scores, [0.1, 0.5, 0.9])
     print(f"{name:<9} 10 % below {low:.3f}, median {middle:.3f}, 10 % above {high:.3f}")
@@ -170,7 +151,7 @@ for title, scores in {"own": own, "stitched": stitched}.items():
     print(f"\n{'best by ' + title:<34}anchors    own  stitched")
     for i in np.argsort(-scores, kind="stable")[:5]:
         params = results["params"][i]
-        n_anchors, words = params["relative__n_anchors"], describe(params)
+        n_anchors, words = params["estimator__relative__n_anchors"], describe(params)
         print(f"{words}{n_anchors:>7}{own[i]:7.3f}{stitched[i]:10.3f}")
 
 # %%
@@ -180,18 +161,16 @@ for title, scores in {"own": own, "stitched": stitched}.items():
 candidates = {}
 for title, scores in {"by own": own, "by stitched": stitched}.items():
     params = results["params"][scores.argmax()]
-    model = make_model(spaces["own"]).set_params(**params)
-    candidates[f"{title:<12}{describe(params)}"] = model
+    candidates[f"{title:<12}{describe(params)}"] = params
 vote = InvariantVotingClassifier(n_anchors=150, random_state=0)
-candidates["voting"] = Pipeline([("encoder", Lookup(spaces["own"])), ("vote", vote)])
+candidates["voting"] = {"estimator": vote}
 
 print(f"\n{'chosen':<46}{''.join(f'{name:>12}' for name in spaces)}")
-for title, model in candidates.items():
-    model.fit(train, digits[train])
-    scores = [model.score(test, digits[test])]
-    for name, space in spaces.items():
-        if name != "own":
-            scores.append(swap_encoder(model, space).score(test, digits[test]))
+for title, params in candidates.items():
+    estimator, X = across(model, spaces)
+    estimator.set_params(**params).fit(X[train], digits[train])
+    found = stitched_scores(estimator, X[test], digits[test])
+    scores = [found["own"], *(found[f"MLP 64 to {name}"] for name in [*spaces][1:])]
     print(f"{title:<46}{''.join(f'{score:12.3f}' for score in scores)}")
 
 # %%
@@ -215,9 +194,10 @@ X, y = related["affine"].X_a, related["affine"].y
 assert all(np.array_equal(X, pair.X_a) for pair in related.values())
 
 others = {name: pair.X_b for name, pair in related.items()}
-results = search(X, others, np.arange(len(X)), y)
+results = search({"first": X} | others, np.arange(len(X)), y)
 own = results["mean_test_own"]
-ratios = np.transpose([results[f"mean_test_{name}"] for name in others]) / own[:, None]
+scores = [results[f"mean_test_first to {name}"] for name in others]
+ratios = np.transpose(scores) / own[:, None]
 
 # %%
 # The fitted step lists the classes that leave its output unchanged.  For these, the
@@ -226,13 +206,17 @@ ratios = np.transpose([results[f"mean_test_{name}"] for name in others]) / own[:
 
 def promises(params):
     """Return for each class of transformations whether the output is unchanged."""
-    relative = make_model(X).set_params(**params)["relative"].fit(X)
+    params = {name.removeprefix("estimator__"): x for name, x in params.items()}
+    relative = model.set_params(**params)["relative"].fit(X)
     return [name in relative.invariances_ for name in TRANSFORMATIONS]
 
 
 promised = np.array([promises(params) for params in results["params"]])
 changes = [
-    [results[f"split{k}_test_{name}"] - results[f"split{k}_test_own"] for k in range(3)]
+    [
+        results[f"split{k}_test_first to {name}"] - results[f"split{k}_test_own"]
+        for k in range(3)
+    ]
     for name in others
 ]
 gaps = np.abs(changes).max(axis=1).T  # the largest of the folds
@@ -283,7 +267,8 @@ except ImportError:
     print("The picture needs matplotlib: pip install 'skinvariant[plot]'")
 else:
     order = np.argsort(-ratios.min(axis=1), kind="stable")
-    many = [i for i in order if results["params"][i]["relative__n_anchors"] == 150]
+    sizes = results["param_estimator__relative__n_anchors"]
+    many = [i for i in order if sizes[i] == 150]
     figure = draw(many)
     if len(sys.argv) > 1:
         figure.savefig(sys.argv[1])

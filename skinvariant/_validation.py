@@ -508,6 +508,28 @@ def check_indices(indices, n_samples, *, source, expected=None):
     return indices.astype(np.intp)
 
 
+def are_rows(anchors):
+    """Return whether a parameter `anchors` holds rows, and not a way to choose them.
+
+    Parameters
+    ----------
+    anchors : object
+        The parameter's value.
+
+    Returns
+    -------
+    bool
+        Whether it has two dimensions.
+
+    Examples
+    --------
+    >>> from skinvariant._validation import are_rows
+    >>> are_rows([[0.5, 1.0]]), are_rows([3, 5]), are_rows("random")
+    (True, False, False)
+    """
+    return not isinstance(anchors, str) and np.ndim(anchors) == 2
+
+
 def check_corresponding(X_a, X_b, *, min_rows=1, min_columns=1, equal_width=False):
     """Return two corresponding spaces as arrays of floating-point numbers.
 

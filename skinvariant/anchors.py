@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from skinvariant._dask import fetch_rows, is_dask_array
 from skinvariant._models import projecting_steps
 from skinvariant._validation import (
+    are_rows,
     as_float,
     canonical,
     check_choice,
@@ -316,9 +317,18 @@ def choose_anchors(anchors, X, y=None, n_anchors=300, random_state=None):
     n_samples = X.shape[0]
     n_anchors = int(check_number("n_anchors", n_anchors, Integral, 1))
     strategy = anchors
+    if are_rows(anchors):
+        raise ValueError(
+            "anchors must be a strategy, 1-D row indices or a callable where they are "
+            "chosen among the rows of X, and not rows of one space; got shape "
+            f"{np.shape(anchors)}"
+        )
     if isinstance(anchors, str) or (np.ndim(anchors) == 0 and not callable(anchors)):
         strategy = check_choice(
-            "anchors", anchors, STRATEGIES, or_else="row indices, or a callable"
+            "anchors",
+            anchors,
+            STRATEGIES,
+            or_else="row indices, rows, or a callable",
         )
     if not callable(strategy):
         return check_indices(anchors, n_samples, source="anchors")
@@ -362,8 +372,8 @@ def select_anchors(model, X):
     Raises
     ------
     TypeError
-        If `model` has no anchors chosen among rows, or `X` is not an ordered container
-        of samples.
+        If `model` has no anchors chosen among rows, as one that got them as rows, or
+        `X` is not an ordered container of samples.
     ValueError
         If `X` does not have as many samples as `model` was fitted on.
     sklearn.exceptions.NotFittedError
@@ -389,7 +399,9 @@ def select_anchors(model, X):
     if not hasattr(step, "anchor_indices_"):
         raise TypeError(
             "model must be, or have inside, a RelativeProjector, InvariantAggregator "
-            f"or other estimator with anchor_indices_; got {model!r}"
+            "or other estimator that has chosen its anchors among the rows of fit (of "
+            "anchors given as rows, encode the same samples): one with "
+            f"anchor_indices_; got {model!r}"
         )
     # the length of a dict or a text is not a number of samples
     ordered = hasattr(X, "__getitem__") and not isinstance(X, str | bytes | Mapping)

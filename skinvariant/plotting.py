@@ -1,4 +1,4 @@
-"""Pictures of reports, diagnoses and spaces, drawn by matplotlib.
+"""Pictures of reports, diagnoses, searches and spaces, drawn by matplotlib.
 
 Each display holds data, and its `plot` draws them.  This needs
 ``pip install 'skinvariant[plot]'``.  The pictures fit a column of 3.5 inches and are
@@ -13,12 +13,25 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import check_is_fitted
 
-from skinvariant._validation import check_corresponding, check_labels, check_number
+from skinvariant._validation import (
+    check_choice,
+    check_corresponding,
+    check_labels,
+    check_number,
+)
+from skinvariant.anchors import select_anchors
 from skinvariant.metrics._rows import power_of_two
 from skinvariant.relative import RelativeProjector
 
-__all__ = ["AnchorCurveDisplay", "DiagnosisDisplay", "SpaceDisplay", "StitchingDisplay"]
+__all__ = [
+    "AnchorCurveDisplay",
+    "DiagnosisDisplay",
+    "SearchDisplay",
+    "SpaceDisplay",
+    "StitchingDisplay",
+]
 
 _COLUMN = 3.5  # inches
 _MARKERS = "osD^vPX*<>"
@@ -588,6 +601,178 @@ class DiagnosisDisplay:
         return self
 
 
+# --- search --------------------------------------------------------------------
+
+
+class SearchDisplay:
+    """Stitched against own score, a dot for each choice of a search.
+
+    Parameters
+    ----------
+    own, stitched : array-like of shape (n_choices,)
+        Scores under the head's own encoder and under another one.  NaN if a choice
+        has no score: it has no dot.
+    labels : sequence of str of length n_choices, default=None
+        What the choices are grouped by.
+    by : str, default=None
+        What these labels are: the title of the legend.
+    stitched_name : str, default="stitched"
+        What `stitched` is.
+
+    Attributes
+    ----------
+    points_ : list of matplotlib PathCollection
+        The dots, one collection for each label.
+    best_ : list of two matplotlib PathCollection
+        The rings around the best choice by own score and the best by the other.
+    diagonal_ : matplotlib AxLine
+        Where both scores are equal: on it, nothing is lost.
+    ax_ : matplotlib Axes
+        Where it is drawn.
+    figure_ : matplotlib Figure
+        The figure around it.
+
+    See Also
+    --------
+    skinvariant.model_selection.AcrossEncoders : The estimator to search with.
+    SearchDisplay.from_search : Takes the scores from a fitted search.
+
+    Examples
+    --------
+    >>> from skinvariant.plotting import SearchDisplay
+    >>> display = SearchDisplay(
+    ...     [0.95, 0.97, 0.96], [0.9, 0.3, 0.8], labels=["cosine", "inner", "cosine"])
+    >>> [points.get_offsets().tolist() for points in display.plot().points_]
+    [[[0.95, 0.9], [0.96, 0.8]], [[0.97, 0.3]]]
+    """
+
+    def __init__(
+        self, own, stitched, *, labels=None, by=None, stitched_name="stitched"
+    ):
+        self.own = own
+        self.stitched = stitched
+        self.labels = labels
+        self.by = by
+        self.stitched_name = stitched_name
+
+    @classmethod
+    def from_search(cls, search, stitched="stitched", *, by=None):
+        """Take the scores from a fitted search over `AcrossEncoders`.
+
+        Parameters
+        ----------
+        search : fitted search
+            A GridSearchCV, RandomizedSearchCV or other one with `cv_results_`, with
+            ``scoring=stitched_scores`` of `skinvariant.model_selection`.
+        stitched : str, default="stitched"
+            The score that is drawn against "own": "stitched", "worst", or a pair such
+            as "old to new".
+        by : str, default=None
+            A parameter of the search, by whose values the dots are grouped, such as
+            "estimator__pre".
+
+        Returns
+        -------
+        SearchDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the search has no such scores, or no parameter `by`.
+        """
+        check_is_fitted(search)
+        results = search.cv_results_
+        scores = {
+            name.removeprefix("mean_test_"): values
+            for name, values in results.items()
+            if name.startswith("mean_test_")
+        }
+        if "own" not in scores:
+            raise ValueError(
+                "search must be fitted with scoring=stitched_scores, so that there is "
+                f"a score 'own'; got the scores {sorted(scores)}"
+            )
+        check_choice("stitched", stitched, scores)
+        labels = None
+        if by is not None:
+            params = {name for choice in results["params"] for name in choice}
+            check_choice("by", by, dict.fromkeys(params))
+            labels = [_word(choice.get(by)) for choice in results["params"]]
+        names = {"by": by, "stitched_name": stitched}
+        return cls(scores["own"], scores[stitched], labels=labels, **names)
+
+    def plot(self, ax=None, *, point_size=16):
+        """Draw the dots.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None: a new figure.
+        point_size : float, default=16
+            Area of a dot, in square points.
+
+        Returns
+        -------
+        SearchDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the lengths differ, or no choice has both scores.
+        """
+        own, stitched = (
+            np.asarray(scores, dtype=float) for scores in (self.own, self.stitched)
+        )
+        labels = np.asarray([""] * len(own) if self.labels is None else self.labels)
+        check_consistent_length(own, stitched, labels)
+        scored = np.flatnonzero(~np.isnan(own + stitched))
+        if not scored.size:
+            raise ValueError("at least one choice must have both scores; got none")
+        plt = _pyplot()
+        if ax is None:
+            size = _COLUMN, 3.4
+            _, ax = plt.subplots(figsize=size, layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        groups = list(dict.fromkeys(labels[scored].tolist()))
+        self.points_ = []
+        colors = _class_colors(len(groups)) if len(groups) > 1 else [_DARK]
+        for k, color in enumerate(colors):
+            chosen = scored[labels[scored] == groups[k]]
+            style = {"color": color, "marker": _MARKERS[k % len(_MARKERS)]}
+            style |= {"s": point_size, "linewidths": 0, "label": groups[k]}
+            self.points_.append(ax.scatter(own[chosen], stitched[chosen], **style))
+        self.best_ = []
+        for name, scores, line in (
+            ("own", own, ":"),
+            (self.stitched_name, stitched, "-"),
+        ):
+            best = scored[scores[scored].argmax()]
+            style = {"s": 5 * point_size, "facecolors": "none", "edgecolors": "black"}
+            style |= {"linestyles": line, "label": f"best by {name}"}
+            self.best_.append(ax.scatter(own[best], stitched[best], **style))
+        ax.autoscale(enable=False)  # the line may lie far from the dots
+        self.diagonal_ = ax.axline((0, 0), slope=1, color=_LIGHT, linewidth=1, zorder=0)
+        ax.set_xlabel("own score")
+        ax.set_ylabel(f"{self.stitched_name} score")
+        ax.tick_params(labelsize="small")
+        named = 1 < len(groups) <= _MOST_NAMES
+        ax.legend(  # above the axes, where it covers nothing
+            handles=[*self.best_, *(self.points_ if named else [])],
+            title=str(self.by).rpartition("__")[2] if named and self.by else None,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=2,
+            fontsize="x-small",
+            title_fontsize="x-small",
+            frameon=False,
+        )
+        return self
+
+
 # --- two spaces ----------------------------------------------------------------
 
 
@@ -706,7 +891,7 @@ class SpaceDisplay:
                 min(300, len(X_a)), pre="center", random_state=0
             )
         own = clone(projector).fit(X_a, y)
-        other = own.rebase(X_b[own.anchor_indices_])
+        other = own.rebase(select_anchors(own, X_b))
         absolute = _plane(X_a, X_b)
         relative = _plane(own.transform(X_a), other.transform(X_b))
         return cls(absolute, relative, y=y, names=names)

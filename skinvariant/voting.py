@@ -49,6 +49,7 @@ from skinvariant.pooling import (
     smoothed_log,
 )
 from skinvariant.relative import InvariantAggregator
+from skinvariant.relative._base import given_anchors
 from skinvariant.translation import SpaceTranslator
 
 __all__ = [
@@ -232,6 +233,7 @@ class _InvariantVoting(BaseEstimator):
             estimator = seeded_clone(estimator, seed)
         fit_params = self._routed(estimator, fit_params)
         aggregator = self._make_aggregator()
+        aggregator.anchors = given_anchors(self, X)
         compared = aggregator._fit(X, given)
         if len(aggregator.anchors_) < 2:
             raise ValueError(
@@ -632,9 +634,10 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     metric_params : dict of str to dict, default=None
         Further parameters by the metric's name.  None:
         ``{"change_of_basis": {"alpha": 0.1}}`` where that metric is used.
-    anchors : str, array-like of int or callable, default="random"
+    anchors : str, array-like of int, rows or callable, default="random"
         How to choose anchors, as in `RelativeProjector`: "random", "stratified",
-        "kmeans", "farthest", "all", indices, or a function.
+        "kmeans", "farthest", "all", indices, a function; or the anchors themselves, an
+        array-like of shape (n_anchors, n_features).
     pre : {"center", "standardize", "whiten"}, transformer or None, default=None
         Applied to rows and anchors before every metric.
     post : {"layer", "l2", "standardize"}, transformer or None, default="standardize"
@@ -942,9 +945,10 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
     metric_params : dict of str to dict, default=None
         Further parameters by the metric's name.  None:
         ``{"change_of_basis": {"alpha": 0.1}}`` where that metric is used.
-    anchors : str, array-like of int or callable, default="random"
+    anchors : str, array-like of int, rows or callable, default="random"
         How to choose anchors, as in `RelativeProjector`: "random", "stratified",
-        "kmeans", "farthest", "all", indices, or a function.
+        "kmeans", "farthest", "all", indices, a function; or the anchors themselves, an
+        array-like of shape (n_anchors, n_features).
     pre : {"center", "standardize", "whiten"}, transformer or None, default=None
         Applied to rows and anchors before every metric.
     post : {"layer", "l2", "standardize"}, transformer or None, default="standardize"

@@ -1,17 +1,30 @@
 """Anchors: which rows each strategy chooses, and what it may depend on."""
 
+import contextlib
 import re
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, csr_matrix, issparse
 from scipy.spatial.distance import cdist
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import cross_validate
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_random_state
 
-from skinvariant import InvariantAggregator, RelativeProjector
+from skinvariant import (
+    InvariantAggregator,
+    InvariantVotingClassifier,
+    InvariantVotingRegressor,
+    RelativeProjector,
+    cross_stitch,
+    stitch,
+)
 from skinvariant.anchors import (
     STRATEGIES,
     choose_anchors,
@@ -21,6 +34,7 @@ from skinvariant.anchors import (
     select_anchors,
     stratified_anchors,
 )
+from skinvariant.persistence import load, save
 
 N_SAMPLES = 60
 DRAWN = sorted(set(STRATEGIES) - {"all"})
@@ -585,3 +599,191 @@ def test_choice_at_any_scale(name, scale):
     X = X / np.abs(X).max()
     chosen = STRATEGIES[name](X * scale, y, 20, 0)
     assert_array_equal(chosen, STRATEGIES[name](X, y, 20, 0))
+
+
+# --- anchors that are rows themselves -----------------------------------------------
+
+ROW_CONTAINERS = [
+    "numpy",
+    "list",
+    "scipy.sparse.coo_array",
+    "scipy.sparse.csr_matrix",
+    "pandas.DataFrame",
+    "polars.DataFrame",
+    "dask.array.from_array",
+]
+
+
+def holders(anchors):
+    """Every estimator with a parameter `anchors`."""
+    yield RelativeProjector(anchors=anchors, metric="euclidean")
+    yield InvariantAggregator(anchors=anchors, metrics=("cosine", "euclidean"))
+    yield InvariantVotingClassifier(anchors=anchors, metrics=("cosine",))
+    yield InvariantVotingRegressor(anchors=anchors, metrics=("cosine",))
+    with contextlib.suppress(ImportError):
+        from skinvariant.heads import InvariantClassifier, InvariantRegressor
+
+        yield InvariantClassifier(anchors=anchors, max_epochs=1, random_state=0)
+        yield InvariantRegressor(anchors=anchors, max_epochs=1, random_state=0)
+
+
+def output(model, X):
+    """What a transformer or model makes of rows."""
+    return np.asarray((model.predict if is_model(model) else model.transform)(X))
+
+
+def is_model(estimator):
+    """Whether it predicts."""
+    return hasattr(estimator, "predict")
+
+
+@pytest.mark.parametrize("name", ROW_CONTAINERS)
+def test_rows_are_the_anchors_that_their_indices_are(name):
+    """From any container, of a space in any; in the same order, to the last bit."""
+    X, y = labelled_space()
+    chosen = [40, 3, 17, 22, 5, 51, 8, 30]
+    anchors = make_container(name)(X[chosen])
+    for by_rows, by_indices in zip(holders(anchors), holders(chosen), strict=True):
+        by_rows, by_indices = clone(by_rows).fit(X, y), by_indices.fit(X, y)
+        assert type(by_rows.anchors_) is np.ndarray
+        assert_array_equal(by_rows.anchors_, X[chosen], strict=True)
+        assert_array_equal(output(by_rows, X), output(by_indices, X))
+        rebased = [model.rebase(X[chosen, ::-1]) for model in (by_rows, by_indices)]
+        assert_array_equal(*(output(model, X[:, ::-1]) for model in rebased))
+
+
+@pytest.mark.parametrize("make", CONTAINERS, indirect=True)
+def test_rows_are_of_the_kind_of_the_space(make):
+    """Dense rows for a sparse space, arrays for those of other libraries."""
+    X, y = labelled_space()
+    X, chosen, kind = X.astype(np.float32), X[::9], make(X)
+    with config_context(array_api_dispatch=not issparse(kind)):
+        found = RelativeProjector(anchors=chosen).fit(kind, y)
+        expected = RelativeProjector(anchors=np.arange(N_SAMPLES)[::9]).fit(kind, y)
+    assert type(found.anchors_) is type(expected.anchors_)
+    assert found.anchors_.dtype == expected.anchors_.dtype
+
+
+def test_rows_stay_in_every_fold_and_need_not_be_of_the_space():
+    """The same anchors in each clone, a copy of those given."""
+    X, y = labelled_space()
+    anchors = X[:9] + 0.5
+    model = make_pipeline(RelativeProjector(anchors=anchors), LogisticRegression())
+    folds = cross_validate(model, X, y, cv=3, return_estimator=True)["estimator"]
+    for fold in folds:
+        assert_array_equal(fold[0].anchors_, anchors, strict=True)
+    anchors[:] = 0
+    assert (folds[0][0].anchors_ != 0).all()
+
+
+def test_rows_of_a_lazy_space():
+    """Nothing of it is computed, and its number of rows need not be known."""
+    da = pytest.importorskip("dask.array")
+    X, y = labelled_space()
+    lazy = da.from_array(X, chunks=20)
+    lazy = lazy[lazy[:, 0] > -np.inf]  # of unknown length
+    projector = RelativeProjector(anchors=X[:9]).fit(lazy, y)
+    expected = RelativeProjector(anchors=X[:9]).fit(X, y).transform(X)
+    assert_array_equal(projector.transform(lazy).compute(), expected)
+
+
+def test_rows_have_no_indices():
+    """Their attributes are missing, and the error gives the reason, after any fit."""
+    X, y = labelled_space()
+    for model in holders(X[:9]):
+        again = clone(model).set_params(anchors="all").fit(X, y)
+        assert len(again.anchor_indices_) == again.n_samples_fit_ == N_SAMPLES
+        again.set_params(anchors=X[:9]).fit(X, y)
+        for fitted in (model.fit(X, y), model.rebase(X[:9, ::-1]), again):
+            for name in ("anchor_indices_", "n_samples_fit_"):
+                assert not hasattr(fitted, name)
+                with pytest.raises(AttributeError, match=f"as rows has no {name}"):
+                    getattr(fitted, name)
+            with pytest.raises(TypeError, match=r"anchors given as rows, encode the"):
+                select_anchors(fitted, X)
+    with pytest.raises(NotFittedError):
+        _ = RelativeProjector(anchors=X[:9]).anchor_indices_
+
+
+def test_names_of_columns_for_rows():
+    """The positions of the rows."""
+    X, _ = labelled_space()
+    names = RelativeProjector(anchors=X[5:7]).fit(X).get_feature_names_out()
+    assert names.tolist() == ["cosine_anchor0", "cosine_anchor1"]
+
+
+@pytest.mark.parametrize(
+    ("anchors", "error", "message"),
+    [
+        (np.zeros((5, 3)), ValueError, r"which has 4 features; got shape \(5, 3\)"),
+        (np.zeros((0, 4)), ValueError, "0 sample"),
+        (np.full((5, 4), np.nan), ValueError, "Input anchors contains NaN"),
+        (np.full((5, 4), "a"), ValueError, "string"),
+        (np.zeros((5, 4, 2)), ValueError, "anchors must be a 1-D"),
+        (np.full((5, 4), 1j), ValueError, "[Cc]omplex"),
+    ],
+)
+def test_rows_that_are_no_anchors(anchors, error, message):
+    """Every estimator refuses them, with the reason."""
+    X, y = labelled_space()
+    for model in holders(anchors):
+        with pytest.raises(error, match=message):
+            model.fit(X, y)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_rows_have_the_columns_of_the_space(library):
+    """In their order: others would be compared in silence."""
+    frames = pytest.importorskip(library)
+    X, y = labelled_space()
+    X = frames.DataFrame(dict(zip("abcd", X.T, strict=True)))
+    for model in holders(X[:9]):
+        assert_array_equal(model.fit(X, y).anchors_, np.asarray(X)[:9])
+    for model in holders(X[list("abdc")][:9]):
+        with pytest.raises(ValueError, match=r"the columns of X, \['a', .* got \['a',"):
+            model.fit(X, y)
+
+
+def test_rows_are_no_choice():
+    """Where anchors are chosen in several spaces, rows of one are refused."""
+    X, y = labelled_space()
+    with pytest.raises(ValueError, match=r"rows of one space; got shape \(9, 4\)"):
+        choose_anchors(X[:9], X, y)
+    model = make_pipeline(RelativeProjector(anchors=X[:9]), LogisticRegression())
+    spaces = {"a": (X, X), "b": (X, X)}
+    for anchors in (X[:9], csr_array(X[:9])):
+        model.set_params(relativeprojector__anchors=anchors)
+        with pytest.raises(ValueError, match="rows of one space"):
+            cross_stitch(model, spaces, (y, y), baselines=[])
+
+
+@pytest.mark.parametrize("rows", [np.asarray, csr_array])
+def test_rows_are_saved(rows, tmp_path):
+    """Arrays and sparse matrices, with the estimator and its parameters."""
+    pytest.importorskip("skops")
+    X, y = labelled_space()
+    for model in holders(rows(X[:9])):
+        save(model.fit(X, y), tmp_path / "model.skops")
+        loaded = load(tmp_path / "model.skops", expected=model)
+        assert_array_equal(output(loaded, X), output(model, X))
+        assert_array_equal(output(clone(loaded).fit(X, y), X), output(model, X))
+        assert not hasattr(loaded, "anchor_indices_")
+    with pytest.raises(TypeError, match="csr_matrix"):  # a type that load must trust
+        save(RelativeProjector(anchors=csr_matrix(X[:9])).fit(X), tmp_path / "model")
+
+
+def test_votes_share_rows():
+    """Members of a vote have the same anchors, and are stitched together."""
+    X, y = labelled_space()
+    members = [
+        (
+            metric,
+            make_pipeline(
+                RelativeProjector(anchors=X[:9], metric=metric), RidgeClassifier()
+            ),
+        )
+        for metric in ("cosine", "euclidean")
+    ]
+    vote = VotingClassifier(members).fit(X, y)
+    stitched = stitch(vote, X[:9, ::-1])
+    assert_array_equal(stitched.predict(X[:, ::-1]), vote.predict(X))

@@ -26,6 +26,7 @@ from skinvariant import (
 )
 from skinvariant.anchors import STRATEGIES
 from skinvariant.metrics import METRICS, Metric, euclidean
+from skinvariant.model_selection import AcrossEncoders
 from skinvariant.relative._aggregator import AGGREGATIONS
 from skinvariant.relative._steps import POST, PRE, Whitener
 from skinvariant.translation import _METHODS, SpaceTranslator
@@ -124,6 +125,15 @@ def each(different, alike):
     return [*different, *(pytest.param(estimator, marks=once) for estimator in alike)]
 
 
+# the checks have rows of many widths, so each space is all columns
+BOTH = {"old": slice(0, None), "new": slice(0, None)}
+ACROSS = [
+    AcrossEncoders(InvariantVotingClassifier(n_anchors=FEW, random_state=0), BOTH),
+    AcrossEncoders(
+        InvariantVotingRegressor(n_anchors=10, random_state=0), BOTH, own="new"
+    ),
+]
+
 BAYES = InvariantVotingClassifier(GaussianNB(), n_anchors=FEW)
 
 # hardware and libraries that a machine may lack: scikit-learn skips those checks itself
@@ -136,7 +146,7 @@ NAMESPACES = [
 ]
 
 
-@every_check([*DIFFERENT, *DIFFERENT_VOTES])
+@every_check([*DIFFERENT, *DIFFERENT_VOTES, *ACROSS])
 def test_scikit_learn_checks(estimator, check):
     """Every check that scikit-learn yields, without an expected failure."""
     check(estimator)
@@ -182,7 +192,9 @@ def test_checks_that_scikit_learn_does_not_yield(estimator, check):
 
 
 @pytest.mark.filterwarnings("ignore:X .* feature names")
-@pytest.mark.parametrize("estimator", each(DIFFERENT_VOTES, ALIKE_VOTES), ids=shown)
+@pytest.mark.parametrize(
+    "estimator", each([*DIFFERENT_VOTES, *ACROSS], ALIKE_VOTES), ids=shown
+)
 @pytest.mark.parametrize(
     "check",
     ["check_dataframe_column_names_consistency", "check_inplace_ensure_writeable"],

@@ -6,13 +6,16 @@ import sys
 import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skinvariant import RelativeProjector
 from skinvariant.datasets import make_related_spaces
+from skinvariant.model_selection import AcrossEncoders, stitched_scores
 from skinvariant.plotting import (
     AnchorCurveDisplay,
     DiagnosisDisplay,
+    SearchDisplay,
     SpaceDisplay,
     StitchingDisplay,
 )
@@ -99,6 +102,7 @@ def test_importing_does_not_load_matplotlib():
         StitchingDisplay(np.eye(2), ["a", "b"]),
         AnchorCurveDisplay([1, 2], [[1, 2]], [[0, 1]], [[2, 3]], methods=["own"]),
         DiagnosisDisplay({"none": 1.0}, "none", {(1, 2, 3): 1.0}, (1, 2, 3)),
+        SearchDisplay([0.5], [0.5]),
         SpaceDisplay((np.eye(2),) * 2, (np.eye(2),) * 2),
     ],
     ids=lambda display: type(display).__name__,
@@ -255,3 +259,92 @@ def test_spaces_must_correspond(pair):
         SpaceDisplay.from_spaces(pair.X_a, pair.X_b, pair.y[:-1])
     with pytest.raises(ValueError, match="minimum of 2 is required"):
         SpaceDisplay.from_spaces(pair.X_a, pair.X_b[:, :1])
+
+
+# --- search -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def search(pair):
+    """A search over metrics and steps before them."""
+    model = make_pipeline(RelativeProjector(20, random_state=0), RidgeClassifier())
+    across = AcrossEncoders(model, {"old": slice(0, 6), "new": slice(6, 12)}, own="old")
+    grid = {
+        "estimator__relativeprojector__metric": ["cosine", "euclidean"],
+        "estimator__relativeprojector__pre": [None, "center", "whiten"],
+    }
+    how = {"scoring": stitched_scores, "refit": "stitched", "cv": 2}
+    X = np.hstack([pair.X_a, pair.X_b])
+    return GridSearchCV(across, grid, **how).fit(X, pair.y)
+
+
+def dots(collections):
+    """Where all dots are, as a set."""
+    return {tuple(dot) for points in collections for dot in points.get_offsets().data}
+
+
+@pytest.mark.parametrize("stitched", ["stitched", "worst", "old to new"])
+def test_each_choice_of_a_search_is_a_dot(search, stitched):
+    """At its scores; the best ones have a ring, and the line is where both agree."""
+    display = SearchDisplay.from_search(search, stitched).plot()
+    results = search.cv_results_
+    own, other = results["mean_test_own"], results[f"mean_test_{stitched}"]
+    assert dots(display.points_) == set(zip(own, other, strict=True))
+    rings = [ring.get_offsets().data[0].tolist() for ring in display.best_]
+    best = own.argmax(), other.argmax()
+    assert rings == [[own[i], other[i]] for i in best]
+    assert display.diagonal_.get_slope() == 1
+    assert display.ax_.get_ylabel() == f"{stitched} score"
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert texts == ["best by own", f"best by {stitched}"]
+
+
+def test_dots_are_grouped_by_a_parameter(search):
+    """Each value has its own marker and colour, and its name in the legend."""
+    name = "estimator__relativeprojector__pre"
+    display = SearchDisplay.from_search(search, by=name).plot()
+    results = search.cv_results_
+    for points, pre in zip(display.points_, [None, "center", "whiten"], strict=True):
+        chosen = [params[name] == pre for params in results["params"]]
+        scores = results["mean_test_own"], results["mean_test_stitched"]
+        expected = np.transpose(scores)[chosen]
+        np.testing.assert_array_equal(points.get_offsets().data, expected)
+    assert len({tuple(points.get_facecolor()[0]) for points in display.points_}) == 3
+    legend = display.ax_.get_legend()
+    texts = [text.get_text() for text in legend.get_texts()][2:]
+    assert texts == [points.get_label() for points in display.points_]
+    assert texts[1:] == ["center", "whiten"]
+    assert legend.get_title().get_text() == "pre"
+    assert not n_overlaps(legend.get_texts())
+
+
+def test_the_line_does_not_stretch_the_axes():
+    """They fit the dots."""
+    display = SearchDisplay([0.90, 0.95], [0.3, 0.4]).plot()
+    assert 0.89 < display.ax_.get_xlim()[0] < 0.90
+    assert 0.40 < display.ax_.get_ylim()[1] < 0.41
+
+
+def test_choices_without_a_score_have_no_dot():
+    """As those of a search whose fit failed."""
+    own, stitched = [0.9, np.nan, 0.99, 0.8], [0.5, 0.7, np.nan, 0.6]
+    display = SearchDisplay(own, stitched, labels=list("abcd")).plot()
+    assert dots(display.points_) == {(0.9, 0.5), (0.8, 0.6)}
+    assert dots(display.best_) == {(0.9, 0.5), (0.8, 0.6)}
+    with pytest.raises(ValueError, match="at least one choice must have both scores"):
+        SearchDisplay([np.nan, 1], [1, np.nan]).plot()
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        SearchDisplay([1, 2], [1]).plot()
+
+
+def test_searches_that_cannot_be_drawn(search, pair):
+    """Not fitted, with other scores, or without the parameter."""
+    with pytest.raises(ValueError, match="not fitted"):
+        SearchDisplay.from_search(GridSearchCV(search.estimator, {}))
+    with pytest.raises(ValueError, match=r"stitched must be .*; got 'new to old'"):
+        SearchDisplay.from_search(search, "new to old")
+    with pytest.raises(ValueError, match=r"by must be one of .*; got 'pre'"):
+        SearchDisplay.from_search(search, by="pre")
+    plain = GridSearchCV(RidgeClassifier(), {"alpha": [1]}).fit(pair.X_a, pair.y)
+    with pytest.raises(ValueError, match=r"scoring=stitched_scores.*got .*'score'"):
+        SearchDisplay.from_search(plain)

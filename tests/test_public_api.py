@@ -16,6 +16,7 @@ MODULES = [
     "skinvariant.diagnosis",
     "skinvariant.guard",
     "skinvariant.metrics",
+    "skinvariant.model_selection",
     "skinvariant.outofcore",
     "skinvariant.persistence",
     "skinvariant.plotting",
@@ -129,6 +130,7 @@ def public_names():
     for display, source in (
         ("AnchorCurveDisplay", "from_report"),
         ("DiagnosisDisplay", "from_diagnosis"),
+        ("SearchDisplay", "from_search"),
         ("SpaceDisplay", "from_spaces"),
         ("StitchingDisplay", "from_report"),
     ):
@@ -141,6 +143,9 @@ def public_names():
         for method in ("fit", "rebase", "predict", "get_metadata_routing", *methods):
             yield f"skinvariant.voting.InvariantVoting{kind}.{method}"
     yield "skinvariant.RelativeProjector.inverse_transform"
+    methods = ("fit", "score", "predict", "predict_proba", "predict_log_proba")
+    for method in (*methods, "decision_function", "get_metadata_routing"):
+        yield f"skinvariant.model_selection.AcrossEncoders.{method}"
     for method in ("fit", "fit_transform", "transform", "reset", "rebase"):
         yield f"skinvariant.guard.EncoderGuard.{method}"
     for method in ("fit", "transform", "inverse_transform", "score"):

@@ -13,8 +13,9 @@ metrics : sequence of str, Metric or callable, default=("cosine", "euclidean", \
 metric_params : dict of str to dict, default=None
     Further parameters by the metric's name: ``{"minkowski": {"p": 3}}``.
 anchors : {"random", "stratified", "kmeans", "farthest", "all"}, array-like of \
-        int or callable, default="random"
-    How to choose anchors, as in `skinvariant.RelativeProjector`.
+        int, rows or callable, default="random"
+    How to choose anchors, or the anchors themselves, as in
+    `skinvariant.RelativeProjector`.
 pre : {"center", "standardize", "whiten"}, transformer or None, default=None
     Applied to rows and anchors before every metric.  It is fitted on the anchors, and
     again at `rebase`.

@@ -43,6 +43,7 @@ from skinvariant.heads._training import (
 from skinvariant.metrics._products import undefined_rows_allowed
 from skinvariant.pooling import signal_to_noise
 from skinvariant.relative import InvariantAggregator
+from skinvariant.relative._base import given_anchors
 
 _PARTS = ("aggregation", "all", "head")
 
@@ -535,7 +536,7 @@ class _InvariantHead(
 
     def _start(self, X, y, weights, settings):
         """Fit the aggregator and build the network."""
-        anchors, rows = self.anchors, np.flatnonzero(weights)
+        anchors, rows = given_anchors(self, X), np.flatnonzero(weights)
         if len(rows) < len(weights) and (isinstance(anchors, str) or callable(anchors)):
             draw = (self.n_anchors, self.random_state)
             anchors = rows[choose_anchors(anchors, X[rows], y[rows], *draw)]

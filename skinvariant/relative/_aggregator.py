@@ -57,8 +57,8 @@ class InvariantAggregator(RelativeTransformer):
     metric_params : dict of str to dict, default=None
         Further parameters by the metric's name: ``{"minkowski": {"p": 3}}``.
     anchors : {"random", "stratified", "kmeans", "farthest", "all"}, array-like of \
-            int or callable, default="random"
-        How to choose anchors, as in `RelativeProjector`.
+            int, rows or callable, default="random"
+        How to choose anchors, or the anchors themselves, as in `RelativeProjector`.
     pre : {"center", "standardize", "whiten"}, transformer or None, default=None
         Applied to rows and anchors before every metric, as in `RelativeProjector`.
     post : {"layer", "l2", "standardize"}, transformer or None, default="standardize"
@@ -85,9 +85,9 @@ class InvariantAggregator(RelativeTransformer):
     anchors_ : {ndarray, CSR matrix} of shape (n_anchors, n_features)
         The anchors.
     anchor_indices_ : ndarray of shape (n_anchors,), dtype int
-        Their rows in the fitted `X`.
+        Their rows in the fitted `X`.  Anchors that are given as rows have none.
     n_samples_fit_ : int
-        Number of rows of the fitted `X`.
+        Number of rows of the fitted `X`, with `anchor_indices_` alone.
     pre_ : transformer or None
         The fitted `pre`.
     posts_ : list of transformer or None

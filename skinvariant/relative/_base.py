@@ -14,7 +14,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.utils import assert_all_finite, gen_batches, get_tags
+from sklearn.utils import assert_all_finite, check_array, gen_batches, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -27,12 +27,14 @@ from skinvariant._dask import (
 )
 from skinvariant._threads import one_blas_thread
 from skinvariant._validation import (
+    are_rows,
     as_dtype,
     as_float,
     canonical,
     check_returned,
     namespace,
     take_rows,
+    to_numpy,
 )
 from skinvariant.anchors import choose_anchors
 from skinvariant.metrics._products import undefined_rows_allowed
@@ -73,6 +75,54 @@ def check_metric_params(metric_params):
     return dict(metric_params)
 
 
+def given_anchors(estimator, X):
+    """Return the parameter `anchors` of an estimator; rows as a copy of the kind of X.
+
+    Parameters
+    ----------
+    estimator : estimator
+        It has validated `X`, so that its `n_features_in_` and `feature_names_in_` are
+        those of the anchors, too.
+    X : {ndarray, sparse matrix, array API array} of shape (n_samples, n_features)
+        Validated rows of the space.
+
+    Returns
+    -------
+    object
+        Rows as a validated array or CSR matrix, of the library and device of `X` and
+        in their own dtype; anything else as it is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If rows are not finite numbers, or have other columns than the space.
+    """
+    anchors = in_memory(estimator.anchors)
+    if not are_rows(anchors):
+        return anchors
+    names = getattr(anchors, "columns", None)
+    how = {"accept_sparse": "csr", "dtype": "numeric", "order": "C", "copy": True}
+    anchors = check_array(anchors, input_name="anchors", **how)
+    width = estimator.n_features_in_
+    if anchors.shape[1] != width:
+        raise ValueError(
+            "anchors must be 1-D row indices, or rows of the space, which has "
+            f"{width} features; got shape {anchors.shape}"
+        )
+    own = getattr(estimator, "feature_names_in_", None)
+    if names is not None and own is not None and list(names) != list(own):
+        raise ValueError(
+            f"anchors must have the columns of X, {list(own)[:5]}, in their order; got "
+            f"{list(names)[:5]}"
+        )
+    if namespace(X) is not np:
+        dense = anchors.toarray() if issparse(anchors) else to_numpy(anchors)
+        return namespace(X).asarray(dense, device=X.device)
+    if issparse(X):
+        return csr_array(to_numpy(anchors))
+    return anchors.toarray() if issparse(anchors) else to_numpy(anchors)
+
+
 class RelativeTransformer(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
@@ -94,7 +144,8 @@ class RelativeTransformer(
         Parameters
         ----------
         X : {array-like, CSR matrix, dask array} of shape (n_samples, n_features)
-            The space to choose from.  Of a dask array only the anchors are computed;
+            The space to choose from; only its width and names matter where `anchors`
+            are rows.  Of a dask array only the anchors are computed;
             for "kmeans" and "farthest" a random subsample of 20,000 rows, or of 10 for
             each anchor if these are more; for "all" everything.
         y : {array-like, dask array} of shape (n_samples,), default=None
@@ -119,7 +170,13 @@ class RelativeTransformer(
         pre = unfitted(find_step("pre", self.pre, PRE))
         post = find_step("post", self.post, POST)
         check = functools.partial(self._validate, pairs=pairs, pre=pre, reset=True)
-        if is_dask_array(X):
+        for name in ("anchor_indices_", "n_samples_fit_"):  # of an earlier fit
+            vars(self).pop(name, None)
+        indices = None
+        if are_rows(self.anchors):
+            X = check(stand_in(X) if is_dask_array(X) else X)
+            anchors = given_anchors(self, X)
+        elif is_dask_array(X):
             how = {"choose": choose_anchors, "check": check}
             anchors, indices = fetch_anchors(self, X, y, **how)
         else:
@@ -128,11 +185,13 @@ class RelativeTransformer(
                 indices = choose_anchors(self.anchors, X, y, self.n_anchors, seed)
             anchors = take_rows(X, indices)
         self._metrics = pairs
-        xp = namespace(anchors)
-        on = {} if xp is np else {"device": anchors.device}
-        self.anchor_indices_ = xp.asarray(indices, **on)
-        self.n_samples_fit_ = int(X.shape[0])
-        if isinstance(self.post, str) and self.post == "layer" and len(indices) < 2:
+        if indices is not None:
+            xp = namespace(anchors)
+            on = {} if xp is np else {"device": anchors.device}
+            self.anchor_indices_ = xp.asarray(indices, **on)
+            self.n_samples_fit_ = int(X.shape[0])
+        few = anchors.shape[0] < 2
+        if isinstance(self.post, str) and self.post == "layer" and few:
             raise ValueError(
                 "post='layer' needs at least 2 anchors, since one value minus its mean "
                 f"is always 0; got 1 (n_samples={X.shape[0]})"
@@ -229,6 +288,8 @@ class RelativeTransformer(
     def get_feature_names_out(self, input_features=None):
         """Return the names of the output features, with the anchors' row indices.
 
+        Anchors that were given as rows have their positions among these.
+
         Parameters
         ----------
         input_features : array-like of str, default=None
@@ -246,7 +307,8 @@ class RelativeTransformer(
         """
         check_is_fitted(self)
         super().get_feature_names_out(input_features)  # for its check
-        anchors = [f"anchor{int(index)}" for index in self.anchor_indices_]
+        numbers = getattr(self, "anchor_indices_", range(self.anchors_.shape[0]))
+        anchors = [f"anchor{int(number)}" for number in numbers]
         names = []
         for (metric, _), post, width in zip(
             self._metrics, self._posts, self._widths, strict=True
@@ -259,6 +321,22 @@ class RelativeTransformer(
                 own = [f"post{i}" for i in range(width)]
             names.append([f"{metric.name}_{name}" for name in own])
         return np.asarray(self._combine_names(names), dtype=object)
+
+    @functools.cached_property  # what `fit` stores comes before it
+    def anchor_indices_(self):
+        """Rows of the anchors in the fitted `X`."""
+        check_is_fitted(self)
+        raise AttributeError(
+            "an estimator whose anchors were given as rows has no anchor_indices_"
+        )
+
+    @functools.cached_property
+    def n_samples_fit_(self):
+        """Number of rows of the fitted `X`."""
+        check_is_fitted(self)
+        raise AttributeError(
+            "an estimator whose anchors were given as rows has no n_samples_fit_"
+        )
 
     @property
     def invariances_(self):

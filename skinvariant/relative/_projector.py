@@ -69,12 +69,15 @@ class RelativeProjector(RelativeTransformer):
     metric_params : dict, default=None
         Further parameters of the metric, such as ``{"p": 3}`` for "minkowski".
     anchors : {"random", "stratified", "kmeans", "farthest", "all"}, array-like of \
-            int or callable, default="random"
+            int, rows or callable, default="random"
         How to choose: a strategy of `skinvariant.anchors`; distinct row indices into
         the fitted rows, used in this order; or a callable
         ``(X, y, n_anchors, random_state) -> indices``.  Equal `random_state` on
         corresponding rows gives parallel anchors for "random" and "stratified";
         "kmeans" and "farthest" depend on the space: reuse `anchor_indices_` instead.
+        Or the anchors themselves, an array-like of shape (n_anchors, n_features): they
+        are the same in every fit, as in the folds of a cross-validation, and need not
+        be rows of `X`.
     pre : {"center", "standardize", "whiten"}, transformer or None, default=None
         Applied to rows and anchors before the metric; fitted on the anchors, and
         refitted at `rebase`.  "center" is ``StandardScaler(with_std=False)``,
@@ -98,9 +101,9 @@ class RelativeProjector(RelativeTransformer):
     anchors_ : {ndarray, CSR matrix} of shape (n_anchors, n_features)
         The anchors.
     anchor_indices_ : ndarray of shape (n_anchors,), dtype int
-        Their rows in the fitted `X`.
+        Their rows in the fitted `X`.  Anchors that are given as rows have none.
     n_samples_fit_ : int
-        Number of rows of the fitted `X`.
+        Number of rows of the fitted `X`, with `anchor_indices_` alone.
     pre_ : transformer or None
         The fitted `pre`.
     post_ : transformer or None

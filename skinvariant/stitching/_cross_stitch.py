@@ -338,7 +338,7 @@ def _check_counts(n_anchors, n_own, strategy, n_rows):
                 f"n_anchors must be None with anchors='all'; got {n_anchors!r}"
             )
     elif not isinstance(strategy, str) and not callable(strategy):
-        n_own = most = len(strategy)
+        n_own = most = np.shape(strategy)[0]
         of = "given anchors"
     counts = np.atleast_1d(np.array(n_own if n_anchors is None else n_anchors, object))
     if counts.size == 0:
