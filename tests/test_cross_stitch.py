@@ -91,7 +91,8 @@ def report_of(scores, resampled=None, methods=("own", "stitched"), counts=(10,))
     if resampled is None:
         resampled = np.empty((len(methods), len(counts), 0, *scores.shape[-2:]))
     names = tuple("abcdefg"[: scores.shape[-1]])
-    return StitchingReport(names, methods, counts, "accuracy", scores, resampled)
+    both = (np.asarray(array)[None] for array in (scores, resampled))
+    return StitchingReport(names, methods, counts, "accuracy", *both)
 
 
 # known answers
@@ -176,7 +177,7 @@ def test_all_scores_equal_loops_written_here(data, anchors):
     cells["majority"][:] = dummy.score(A_test, y_test)
     for name, values in cells.items():
         assert_allclose(
-            report.scores[report.methods.index(name), 0], values, err_msg=name
+            report.scores[0, report.methods.index(name), 0], values, err_msg=name
         )
         assert_allclose(report.matrix(name), values.mean(axis=0))
 
@@ -214,7 +215,7 @@ def test_kmeans_and_callables_draw_each_number_of_anchors(data):
     assert sorted(sizes) == [5] * 6 + [9] * 6
     both = cross_stitch(linear(anchors="kmeans"), spaces, y, **how)
     one = cross_stitch(linear(anchors="kmeans"), spaces, y, **how | {"n_anchors": 5})
-    assert_array_equal(both.scores[:, :1], one.scores)
+    assert_array_equal(both.scores[:, :, :1], one.scores)
 
 
 def test_given_anchors_and_all_rows_are_one_draw(data):
@@ -223,14 +224,14 @@ def test_given_anchors_and_all_rows_are_one_draw(data):
     indices = np.arange(40)[::-1].copy()
     model = linear(anchors=indices)
     given = cross_stitch(model, spaces, y, n_anchors=[10, 40], baselines=[], **CHEAP)
-    assert given.scores.shape == (2, 2, 1, 3, 3)
+    assert given.scores.shape[1:] == (2, 2, 1, 3, 3)
     A, A_test = spaces["a"]
     fitted = linear(anchors=indices[:10]).fit(A, y[0])
     assert given.matrix("own", n_anchors=10)[0, 0] == fitted.score(A_test, y[1])
     assert cross_stitch(model, spaces, y, baselines=[], **CHEAP).n_anchors == (40,)
     every = cross_stitch(linear(anchors="all"), spaces, y, baselines=[], **CHEAP)
     assert every.n_anchors == (80,)
-    assert every.scores.shape[2] == 1
+    assert every.scores.shape[3] == 1
 
 
 # scorers and heads
@@ -310,7 +311,7 @@ def test_regression(data):
     mean = np.broadcast_to(y[0].mean(axis=0), y[1].shape)
     assert_allclose(report.matrix("majority")[0, 0], r2_score(y[1], mean))
     assert report.matrix("own").min() > 0.5
-    assert np.isfinite(report.resampled[report.methods.index("own")]).all()
+    assert np.isfinite(report.resampled[0, report.methods.index("own")]).all()
 
 
 def test_a_vote_of_one_head_per_metric(data):
@@ -587,7 +588,7 @@ def test_resamples_keep_every_class(data):
     model = make_pipeline(RelativeProjector(20), StandardScaler(), head)
     how = {"scoring": "roc_auc_ovr", **CHEAP, "n_seeds": 1, "n_resamples": 20}
     report = cross_stitch(model, spaces, (y_train, y_test), baselines=[], **how)
-    assert np.isfinite(report.resampled).all()
+    assert np.isfinite(report.resampled[:3]).all()
 
 
 def test_resampled_scores_are_means_over_the_seeds(data, monkeypatch):
@@ -597,7 +598,7 @@ def test_resampled_scores_are_means_over_the_seeds(data, monkeypatch):
     monkeypatch.setattr(_cross_stitch, "resample", lambda *args, **kwargs: rows)
     how = CHEAP | {"n_resamples": 1}
     report = cross_stitch(linear(), spaces, y, n_anchors=[5, 20], **how)
-    assert_array_equal(report.resampled[:, :, 0], report.scores.mean(axis=2))
+    assert_array_equal(report.resampled[:, :, :, 0], report.scores.mean(axis=3))
 
 
 def test_an_interval_has_the_variance_of_rows_and_that_of_seeds():
@@ -692,7 +693,7 @@ def test_other_json_is_refused(text, tmp_path):
             StitchingReport.from_json(path)
 
 
-SHAPE = [2, 1, 1, 2, 2]
+SHAPE = [1, 2, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -709,8 +710,8 @@ SHAPE = [2, 1, 1, 2, 2]
         {"scores": {"shape": SHAPE, "values": [[0.5]] * 8}},
         {"scores": {"shape": SHAPE, "values": 8}},
         {"scores": {"shape": [8], "values": [0.5] * 8}},
-        {"scores": {"shape": [2, 1, 2, 2], "values": [0.5] * 8}},
-        {"scores": {"shape": [2, 1, 0, 2, 2], "values": []}},
+        {"scores": {"shape": [1, 2, 1, 2, 2], "values": [0.5] * 8}},
+        {"scores": {"shape": [1, 2, 1, 0, 2, 2], "values": []}},
         {"scores": {"shape": "ab", "values": []}},
         {"scores": {"shape": [10**30], "values": []}},
         {"resampled": {"shape": SHAPE, "values": [0.5]}},
@@ -733,6 +734,12 @@ SHAPE = [2, 1, 1, 2, 2]
         {"scoring": None},
         {"scoring": ["accuracy"]},
         {"votes": 1},
+        {"measures": []},
+        {"measures": "score"},
+        {"measures": ["accuracy"]},
+        {"measures": ["score", "score"]},
+        {"measures": ["score", "negative_flips"]},
+        {"measures": [["score"]]},
         {"format": "skinvariant.OtherReport"},
         {"format": 1},
         {"seeds": 3},
@@ -741,7 +748,7 @@ SHAPE = [2, 1, 1, 2, 2]
 )
 def test_a_report_is_checked_while_it_is_read(changes):
     """Every field, though the digest is right: nothing fails at the first print."""
-    report = report_of(np.full(SHAPE, 0.5))
+    report = report_of(np.full(SHAPE[1:], 0.5))
     assert StitchingReport.from_json(changed(report)).scores.shape == tuple(SHAPE)
     with pytest.raises(ValueError, match=r"must be a report written by .*; got an"):
         StitchingReport.from_json(changed(report, **changes))
@@ -750,7 +757,7 @@ def test_a_report_is_checked_while_it_is_read(changes):
 @pytest.mark.parametrize("key", ["format", "scores", "spaces", "votes", "sha256"])
 def test_a_report_without_a_field(key):
     """It is named."""
-    content = json.loads(report_of(np.full(SHAPE, 0.5)).to_json())
+    content = json.loads(report_of(np.full(SHAPE[1:], 0.5)).to_json())
     del content[key]
     with pytest.raises(ValueError, match=rf"must have the keys \['{key}'\]"):
         StitchingReport.from_json(json.dumps(content))
@@ -759,7 +766,7 @@ def test_a_report_without_a_field(key):
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "0.25"])
 def test_other_numbers_in_a_report(number):
     """JSON has neither NaN nor infinity, and another number is another report."""
-    text = report_of(np.full(SHAPE, 0.5)).to_json()
+    text = report_of(np.full(SHAPE[1:], 0.5)).to_json()
     with pytest.raises(ValueError, match="must be a report written by"):
         StitchingReport.from_json(text.replace("0.5", number, 1))
 
@@ -767,7 +774,7 @@ def test_other_numbers_in_a_report(number):
 def test_damaged_reports(report, tmp_path, damages):
     """Each is the same report, or a ValueError."""
     path, refused = tmp_path / "report.json", 0
-    for content in damages(report_of(np.full(SHAPE, 0.5)).to_json().encode(), 500):
+    for content in damages(report_of(np.full(SHAPE[1:], 0.5)).to_json().encode(), 500):
         path.write_bytes(content)
         try:
             again = StitchingReport.from_json(path)
@@ -792,16 +799,26 @@ def test_damaged_reports(report, tmp_path, damages):
 def test_a_report_is_checked_while_it_is_made(error, changes):
     """Also by its constructor."""
     with pytest.raises(error, match="must be"):
-        dataclasses.replace(report_of(np.full(SHAPE, 0.5)), **changes)
+        dataclasses.replace(report_of(np.full(SHAPE[1:], 0.5)), **changes)
 
 
 def test_the_frame_has_each_score_once(report):
     """Where it belongs: its groups have the means that the report has."""
     pytest.importorskip("pandas")
     frame = report.to_frame()
-    names = ["method", "head", "encoder", "n_anchors", "seed", "score"]
+    names = ["measure", "method", "head", "encoder", "n_anchors", "seed", "score"]
     assert list(frame.columns) == names
     assert not frame.duplicated(names[:-1]).any()
+    assert set(frame["measure"]) == set(report.measures)
+    flips = frame.query("measure == 'negative_flips'")
+    assert len(flips) == 2 * 2 * len(report.methods) * 6
+    for method, part in flips.groupby("method"):
+        means = [
+            report.interval(method, measure="negative_flips", n_anchors=k)[0]
+            for k in report.n_anchors
+        ]
+        assert_allclose(part["score"].mean(), np.mean(means))
+    frame = frame[frame["measure"] == "score"]
     one_space = {"own", "majority", "few_shot", "retrained"}
     assert len(frame) == 2 * 2 * (4 * 3 + (len(report.methods) - 4) * 6)
     for (method, count), part in frame.groupby(["method", "n_anchors"]):
@@ -811,7 +828,7 @@ def test_the_frame_has_each_score_once(report):
         assert_allclose(part["score"].mean(), mean)
     cell = frame.query("method == 'stitched' and head == 'c' and encoder == 'a'")
     cell = cell.query("n_anchors == 10 and seed == 1")["score"].item()
-    assert cell == report.scores[1, 0, 1, 2, 0]
+    assert cell == report.scores[0, 1, 0, 1, 2, 0]
 
 
 def test_the_frame_needs_pandas(report, monkeypatch):
@@ -978,7 +995,7 @@ def test_the_summary_names_the_worst_pair_and_useless_ones():
     assert re.search(r"stitched +0.260 +\? +0.200  head from b under encoder a\n", text)
     assert "Stitching keeps 0.45 of the head's own score." in text
     assert "Worst pair: head from a under encoder b, which keeps 0.40." in text
-    assert "In 2 of 2 pairs stitching is no better than the majority." in text
+    assert "In 2 of 2 pairs the stitched score is no higher than the majority's" in text
     assert repr(report).startswith("StitchingReport(spaces=('a', 'b')")
 
 
@@ -1190,7 +1207,7 @@ def test_predictions_that_are_a_column(data):
         **CHEAP | {"n_resamples": 2},
     )
     assert (report.matrix("retrained") == 1).all()
-    assert (report.resampled[2] == 1).all()
+    assert (report.resampled[0, 2] == 1).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

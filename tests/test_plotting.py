@@ -67,8 +67,8 @@ def made_report(by_method, counts=(10, 100)):
         methods=tuple(by_method),
         n_anchors=counts,
         scoring="accuracy",
-        scores=scores,
-        resampled=np.empty((len(by_method), len(counts), 0, 2, 2)),
+        scores=scores[None],
+        resampled=np.empty((1, len(by_method), len(counts), 0, 2, 2)),
     )
 
 
