@@ -200,8 +200,15 @@ def test_scores_are_those_of_the_report(report):
     np.testing.assert_array_equal(
         default.matrix, report.matrix("stitched", n_anchors=40)
     )
+    flips = StitchingDisplay.from_report(report, measure="negative_flips")
+    assert flips.name == "stitched, negative flips"
+    np.testing.assert_array_equal(
+        flips.matrix, report.matrix("stitched", measure="negative_flips")
+    )
     with pytest.raises(ValueError, match="method must be one of"):
         StitchingDisplay.from_report(report, "magic")
+    with pytest.raises(ValueError, match="measure must be one of"):
+        StitchingDisplay.from_report(report, measure="magic")
 
 
 def test_limits_of_colours_are_taken():

@@ -38,7 +38,8 @@ def methods_table(report, n_anchors):
             continue
         if flips:
             at = {"measure": "negative_flips", "n_anchors": n_anchors}
-            columns += f" {_mean_and_half(report.interval(method, **at))}"
+            part = _mean_and_half(report.interval(method, **at))
+            columns += " " + (part if method != "own" else " " * len(part))
         matrix = report.matrix(method, n_anchors=n_anchors)
         worst, head, encoder = _worst_pair(report, matrix)
         where = {
