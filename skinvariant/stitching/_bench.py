@@ -239,12 +239,10 @@ def measure(bench, seeds, *, n_jobs, verbose):
 
     Returns
     -------
-    scores : ndarray of shape (n_measures, n_methods, n_counts, n_seeds, n_spaces, \
-n_spaces)
+    scores : ndarray of shape (n_measures, n_methods, n_counts, n_seeds, n, n)
         By measure, method, number of anchors, seed, head and encoder.  NaN where there
         is no score.
-    resampled : ndarray of shape (n_measures, n_methods, n_counts, n_resamples, \
-n_spaces, n_spaces)
+    resampled : ndarray of shape (n_measures, n_methods, n_counts, n_resamples, n, n)
         Means over the seeds, on resampled rows.
     """
     n_spaces, n_rows, n_methods = len(bench.train), len(bench.rows), len(bench.methods)

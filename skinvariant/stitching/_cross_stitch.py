@@ -172,17 +172,14 @@ def cross_stitch(
     """
     names, train, test = _check_spaces(spaces)
     y_train, y_test = _check_targets(model, y, train[0].shape[0], test[0].shape[0])
-    if hasattr(model, "get_params"):
-        parts = model.get_params().items()
-        guards = [name for name, part in parts if isinstance(part, EncoderGuard)]
-        model = clone(model).set_params(**dict.fromkeys(guards, "passthrough"))
+    model = _without_guards(model)
     paths, later = unfitted_steps(model)
     strategy, n_own = (
         model.get_params()[paths[0] + name] for name in ("anchors", "n_anchors")
     )
     baselines = [baselines] if isinstance(baselines, str) else list(baselines)
+    choices = dict.fromkeys(BASELINES)
     for name in baselines:
-        choices = dict.fromkeys(BASELINES)
         check_choice("baselines", name, choices, or_else="a sequence of these")
     check_number("n_seeds", n_seeds, Integral, 1)
     check_number("n_resamples", n_resamples, Integral, 0)
@@ -195,12 +192,9 @@ def cross_stitch(
         head = _default_head(model, later, train[0])
     classes = np.unique(y_train) if is_classifier(model) else None
     every, stratify = np.arange(len(y_test)), None if classes is None else y_test
-    rows = [
-        every,
-        *(
-            resample(every, stratify=stratify, random_state=random_state)
-            for _ in range(n_resamples)
-        ),
+    rows = [every] + [
+        resample(every, stratify=stratify, random_state=random_state)
+        for _ in range(n_resamples)
     ]
     bench = Bench(
         train=train,
@@ -237,6 +231,15 @@ def cross_stitch(
             InvariantVotingClassifier | InvariantVotingRegressor,
         ),
     )
+
+
+def _without_guards(model):
+    """Return a model in which steps that only report rows are left out."""
+    if not hasattr(model, "get_params"):
+        return model
+    parts = model.get_params().items()
+    guards = [name for name, part in parts if isinstance(part, EncoderGuard)]
+    return clone(model).set_params(**dict.fromkeys(guards, "passthrough"))
 
 
 def _described(parts):

@@ -72,12 +72,11 @@ class StitchingReport:
         Numbers of anchors, ascending.
     scoring : str
         What the scores are.
-    scores : ndarray of shape (n_measures, n_methods, n_counts, n_seeds, n_spaces, \
-n_spaces)
-        By measure, method, number of anchors, seed, head and encoder; NaN where there
-        is none ("absolute" between spaces of different width).
-    resampled : ndarray of shape (n_measures, n_methods, n_counts, n_resamples, \
-n_spaces, n_spaces)
+    scores : ndarray of shape (n_measures, n_methods, n_counts, n_seeds, n, n)
+        By measure, method, number of anchors, seed, head and encoder, where n is the
+        number of spaces; NaN where there is none ("absolute" between spaces of
+        different width, or a small class).
+    resampled : ndarray of shape (n_measures, n_methods, n_counts, n_resamples, n, n)
         Means over the seeds, on resampled test rows.  The rows of a resample are the
         same for every measure, method and pair.
     measures : tuple of str, default=("score",)
@@ -261,6 +260,7 @@ n_spaces, n_spaces)
             two seeds, or a score on resampled rows is NaN.  NaN as well where a
             measure other than "score" is the same for all seeds and resamples, as
             with no flip at all: then resampling cannot tell how far off it may be.
+            Only a lead of exactly 0 then has an interval, of 0 alone.
 
         Raises
         ------
@@ -294,9 +294,11 @@ n_spaces, n_spaces)
         if len(by_seed) > 1:
             variances.append(by_seed.var(ddof=1) / len(by_seed))
         error = np.sqrt(sum(variances)) if variances else np.nan
-        if error == 0 and baseline is None and measure != "score":
+        value = by_seed.mean()
+        equal = baseline is not None and value == 0
+        if error == 0 and measure != "score" and not equal:
             error = np.nan
-        value, half = by_seed.mean(), norm.ppf((1 + confidence) / 2) * error
+        half = norm.ppf((1 + confidence) / 2) * error
         return float(value), float(value - half), float(value + half)
 
     def best_baseline(self, *, n_anchors=None):

@@ -108,8 +108,9 @@ def verdict(report, n_anchors):
         "few_shot": ("a head on the labelled anchors", "label them and train on them"),
     }.get(best, (f"translation ({METHODS[best].translator})", "translate"))
     yield f"The best alternative, {name}: {report.interval(best, **at)[0]:.3f}."
-    lead, low, high = report.interval("stitched", best, **at)
-    yield f"Stitching minus this: {_with_interval(report, lead, low, high)}."
+    methods = "stitched", best
+    _, low, high = lead = report.interval(*methods, **at)
+    yield f"Stitching minus this: {_in_words(report, lead, 'score', *methods)}."
     if np.isnan(low):
         return
     remedy = "stitch with more anchors"
@@ -146,9 +147,9 @@ def details(report, n_anchors):
     at = {"n_anchors": n_anchors}
     if "negative_flips" in report.measures and "retrained" in report.methods:
         methods, measure = ("stitched", "retrained"), "negative_flips"
-        lead, low, high = report.interval(*methods, measure=measure, **at)
-        if np.isfinite(lead):
-            words = _with_interval(report, lead, low, high)
+        value, low, high = lead = report.interval(*methods, measure=measure, **at)
+        if np.isfinite(value):
+            words = _in_words(report, lead, measure, *methods)
             yield f"Negative flips, stitched minus retrained: {words}."
         if low > 0 or high < 0:
             fewer = "Stitching" if high < 0 else "Retraining"
@@ -161,9 +162,9 @@ def details(report, n_anchors):
     ):
         measures = [name for name in report.measures if name.startswith(f"{kind} ")]
         if (worst := report.worst(kind, **at)) is not None:
-            value, low, high = report.interval(measure=worst, **at)
+            interval = report.interval(measure=worst, **at)
             own = report.interval("own", measure=worst, **at)[0]
-            words = _with_interval(report, value, low, high, measure=worst)
+            words = _in_words(report, interval, worst, "stitched")
             yield f"Worst {worst}, stitched: {score} {words}; own: {own:.3f}."
         tables = [report.matrix(measure=measure, **at) for measure in measures]
         if n_missing := sum(not np.isfinite(table).all() for table in tables):
@@ -202,21 +203,20 @@ def _mean_and_half(interval):
     )
 
 
-def _with_interval(report, value, low, high, *, measure=None):
-    """Return a lead and its interval in words, or why it has none.
-
-    With `measure`, it is the mean of that for "stitched".
-    """
-    sign = "+" if measure is None else ""
+def _in_words(report, interval, measure, *methods):
+    """Return an interval, of a method or of a lead, in words; or why there is none."""
+    value, low, high = interval
+    sign = "+" if len(methods) > 1 else ""
     if np.isfinite(low):
         return f"{value:{sign}.3f}, 95% interval {low:{sign}.3f} to {high:{sign}.3f}"
-    why = "since some resampled rows have no score (NaN)"
+    places = [report.methods.index(method) for method in methods]
+    resampled = report.resampled[report.measures.index(measure)][places]
     if max(report.scores.shape[3], report.resampled.shape[3]) < 2:
         why = "which two seeds or two resamples would give"
-    elif measure is not None:
-        at = report.measures.index(measure), report.methods.index("stitched")
-        if np.isfinite(report.resampled[at]).all():
-            why = "since it is the same on all resampled rows"
+    elif np.isfinite(resampled).all():
+        why = "since it is the same for all resampled rows and seeds"
+    else:
+        why = "since some resampled rows have no score (NaN)"
     return f"{value:{sign}.3f}, without an interval, {why}"
 
 
