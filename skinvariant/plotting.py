@@ -144,7 +144,7 @@ class StitchingDisplay:
         self.name = name
 
     @classmethod
-    def from_report(cls, report, method="stitched", *, n_anchors=None):
+    def from_report(cls, report, method="stitched", *, measure="score", n_anchors=None):
         """Take the scores of a method from a report.
 
         Parameters
@@ -153,6 +153,8 @@ class StitchingDisplay:
             What `skinvariant.cross_stitch` returned.
         method : str, default="stitched"
             One of the report's methods.
+        measure : str, default="score"
+            One of the report's measures, such as "negative_flips".
         n_anchors : int, default=None
             One of the report's; None: the largest.
 
@@ -164,10 +166,11 @@ class StitchingDisplay:
         Raises
         ------
         ValueError
-            If the report has no such method or number of anchors.
+            If the report has no such method, measure or number of anchors.
         """
-        matrix = report.matrix(method, n_anchors=n_anchors)
-        return cls(matrix, report.spaces, name=f"{method}, {report.scoring}")
+        matrix = report.matrix(method, measure=measure, n_anchors=n_anchors)
+        what = report.scoring if measure == "score" else measure.replace("_", " ")
+        return cls(matrix, report.spaces, name=f"{method}, {what}")
 
     def plot(
         self, ax=None, *, cmap="cividis", values_format=".2f", vmin=None, vmax=None

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import sys
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -31,6 +32,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skinvariant import (
+    EncoderGuard,
     InvariantAggregator,
     InvariantVotingClassifier,
     RelativeProjector,
@@ -91,7 +93,8 @@ def report_of(scores, resampled=None, methods=("own", "stitched"), counts=(10,))
     if resampled is None:
         resampled = np.empty((len(methods), len(counts), 0, *scores.shape[-2:]))
     names = tuple("abcdefg"[: scores.shape[-1]])
-    return StitchingReport(names, methods, counts, "accuracy", scores, resampled)
+    both = (np.asarray(array)[None] for array in (scores, resampled))
+    return StitchingReport(names, methods, counts, "accuracy", *both)
 
 
 # known answers
@@ -176,7 +179,7 @@ def test_all_scores_equal_loops_written_here(data, anchors):
     cells["majority"][:] = dummy.score(A_test, y_test)
     for name, values in cells.items():
         assert_allclose(
-            report.scores[report.methods.index(name), 0], values, err_msg=name
+            report.scores[0, report.methods.index(name), 0], values, err_msg=name
         )
         assert_allclose(report.matrix(name), values.mean(axis=0))
 
@@ -214,7 +217,7 @@ def test_kmeans_and_callables_draw_each_number_of_anchors(data):
     assert sorted(sizes) == [5] * 6 + [9] * 6
     both = cross_stitch(linear(anchors="kmeans"), spaces, y, **how)
     one = cross_stitch(linear(anchors="kmeans"), spaces, y, **how | {"n_anchors": 5})
-    assert_array_equal(both.scores[:, :1], one.scores)
+    assert_array_equal(both.scores[:, :, :1], one.scores)
 
 
 def test_given_anchors_and_all_rows_are_one_draw(data):
@@ -223,14 +226,14 @@ def test_given_anchors_and_all_rows_are_one_draw(data):
     indices = np.arange(40)[::-1].copy()
     model = linear(anchors=indices)
     given = cross_stitch(model, spaces, y, n_anchors=[10, 40], baselines=[], **CHEAP)
-    assert given.scores.shape == (2, 2, 1, 3, 3)
+    assert given.scores.shape[1:] == (2, 2, 1, 3, 3)
     A, A_test = spaces["a"]
     fitted = linear(anchors=indices[:10]).fit(A, y[0])
     assert given.matrix("own", n_anchors=10)[0, 0] == fitted.score(A_test, y[1])
     assert cross_stitch(model, spaces, y, baselines=[], **CHEAP).n_anchors == (40,)
     every = cross_stitch(linear(anchors="all"), spaces, y, baselines=[], **CHEAP)
     assert every.n_anchors == (80,)
-    assert every.scores.shape[2] == 1
+    assert every.scores.shape[3] == 1
 
 
 # scorers and heads
@@ -310,7 +313,7 @@ def test_regression(data):
     mean = np.broadcast_to(y[0].mean(axis=0), y[1].shape)
     assert_allclose(report.matrix("majority")[0, 0], r2_score(y[1], mean))
     assert report.matrix("own").min() > 0.5
-    assert np.isfinite(report.resampled[report.methods.index("own")]).all()
+    assert np.isfinite(report.resampled[0, report.methods.index("own")]).all()
 
 
 def test_a_vote_of_one_head_per_metric(data):
@@ -587,7 +590,7 @@ def test_resamples_keep_every_class(data):
     model = make_pipeline(RelativeProjector(20), StandardScaler(), head)
     how = {"scoring": "roc_auc_ovr", **CHEAP, "n_seeds": 1, "n_resamples": 20}
     report = cross_stitch(model, spaces, (y_train, y_test), baselines=[], **how)
-    assert np.isfinite(report.resampled).all()
+    assert np.isfinite(report.resampled[:3]).all()
 
 
 def test_resampled_scores_are_means_over_the_seeds(data, monkeypatch):
@@ -597,7 +600,7 @@ def test_resampled_scores_are_means_over_the_seeds(data, monkeypatch):
     monkeypatch.setattr(_cross_stitch, "resample", lambda *args, **kwargs: rows)
     how = CHEAP | {"n_resamples": 1}
     report = cross_stitch(linear(), spaces, y, n_anchors=[5, 20], **how)
-    assert_array_equal(report.resampled[:, :, 0], report.scores.mean(axis=2))
+    assert_array_equal(report.resampled[:, :, :, 0], report.scores.mean(axis=3))
 
 
 def test_an_interval_has_the_variance_of_rows_and_that_of_seeds():
@@ -643,6 +646,350 @@ def test_without_resamples_and_seeds_there_is_no_interval():
     value, low, high = report_of(np.full((2, 1, 1, 2, 2), 0.5)).interval()
     assert value == 0.5
     assert np.isnan([low, high]).all()
+
+
+# negative flips, classes and groups
+
+
+@pytest.mark.parametrize("scoring", [None, "f1_macro"])
+def test_measures_equal_loops_written_here(data, scoring):
+    """Flips, disagreement, recall and group scores, from predictions made here."""
+    spaces, (y_train, y_test) = data
+    groups = np.array(["x", "y"])[np.arange(60) % 2]
+    model, indices = linear(anchors=range(20)), np.arange(20)
+    baselines = ["translate_ridge", "few_shot", "retrained"]
+    how = {"baselines": baselines, "groups": groups, "scoring": scoring, **CHEAP}
+    report = cross_stitch(model, spaces, (y_train, y_test), **how)
+    names = ("score", "negative_flips", "disagreement", "class 0", "class 1", "class 2")
+    assert report.measures == (*names, "group x", "group y")
+    score = {None: accuracy_score, "f1_macro": partial(f1_score, average="macro")}
+    for a, b in permutations(spaces, 2):
+        (A, A_test), (B, B_test) = spaces[a], spaces[b]
+        at = tuple(list(spaces).index(name) for name in (a, b))
+        own = clone(model).fit(A, y_train)
+        plain, few, retrained = (
+            make_pipeline(StandardScaler(), RidgeClassifier()).fit(X, y)
+            for X, y in [
+                (A, y_train),
+                (B[indices], y_train[indices]),
+                (B, y_train),
+            ]
+        )
+        translator = SpaceTranslator("ridge").fit(B[indices], A[indices])
+        before = own.predict(A_test)
+        after = {
+            "own": before,
+            "stitched": stitch(own, B[indices]).predict(B_test),
+            "translate_ridge": plain.predict(translator.transform(B_test)),
+            "few_shot": few.predict(B_test),
+            "retrained": retrained.predict(B_test),
+        }
+        for method, labels in after.items():
+            right, values = labels == y_test, {}
+            values["negative_flips"] = ((before == y_test) & ~right).mean()
+            values["disagreement"] = (before != labels).mean()
+            for k in range(3):
+                values[f"class {k}"] = right[y_test == k].mean()
+            for group in "xy":
+                part = groups == group
+                values[f"group {group}"] = score[scoring](y_test[part], labels[part])
+            for measure, value in values.items():
+                found = report.matrix(method, measure=measure)[at]
+                assert_allclose(found, value, err_msg=f"{method}, {measure}")
+
+
+def test_resampled_measures_equal_loops_written_here(data, monkeypatch):
+    """Flips, classes and groups are counted on the resampled rows, and so is a lead."""
+    spaces, y = data
+    rows = np.random.default_rng(0).integers(60, size=(4, 60))
+    draws = iter(rows)
+    monkeypatch.setattr(_cross_stitch, "resample", lambda *args, **kwargs: next(draws))
+    groups = np.arange(60) % 3
+    model, how = linear(anchors=range(20)), CHEAP | {"n_resamples": 4}
+    report = cross_stitch(
+        model, spaces, y, baselines=["retrained"], groups=groups, **how
+    )
+    own = clone(model).fit(spaces["a"][0], y[0])
+    before = own.predict(spaces["a"][1]) == y[1]
+    stitched = stitch(own, spaces["b"][0][:20]).predict(spaces["b"][1]) == y[1]
+    at = report.methods.index("stitched"), 0, slice(None), 0, 1
+    for measure, marked, part in [
+        ("negative_flips", before & ~stitched, groups >= 0),
+        ("class 1", stitched, y[1] == 1),
+        ("group 2", stitched, groups == 2),
+    ]:
+        expected = [marked[drawn][part[drawn]].mean() for drawn in rows]
+        found = report.resampled[report.measures.index(measure)][at]
+        assert_allclose(found, expected, err_msg=measure)
+        pair = ("a", "b")
+        value, low, high = report.interval(measure=measure, pair=pair)
+        assert_allclose(value, marked[part].mean())
+        half = norm.ppf(0.975) * np.std(expected, ddof=1)
+        assert_allclose([low, high], [value - half, value + half])
+
+
+def test_a_column_has_no_flips_against_itself(digits):
+    """An exact swap changes no prediction, and no interval claims to be sure of it."""
+    spaces, y = digits
+    how = {"baselines": [], **CHEAP, "n_resamples": 5}
+    report = cross_stitch(linear(50), spaces, y, **how)
+    for measure in ("negative_flips", "disagreement"):
+        value, low, high = report.interval(measure=measure)
+        assert value == 0
+        assert np.isnan([low, high]).all()
+        assert report.interval("stitched", "own", measure=measure) == (0, 0, 0)
+    assert re.search(r"\nstitched .* 0\.000 +\? ", str(report))
+
+
+def test_labels_that_no_class_has(data):
+    """A prediction that is no label counts as wrong, and as another one."""
+    _, (y_train, y_test) = data
+    rows = tuple(
+        np.where(np.arange(len(y)) % 2, y, unknown)[:, None] + [[0.0, 7, 9]]
+        for y, unknown in ((y_train, -1), (y_test, 5))
+    )
+    report = cross_stitch(
+        linear(),
+        {"a": rows, "b": rows},
+        (y_train, y_test),
+        head=Reader(),
+        baselines=["retrained"],
+        **CHEAP,
+    )
+    assert_allclose(report.matrix("retrained"), 0.5)
+    assert (report.matrix("retrained", measure="disagreement") >= 0.5).all()
+    assert (report.matrix("retrained", measure="class 1") < 1).all()
+
+
+def test_small_classes_and_groups_have_no_score(data):
+    """Nine rows show little; the summary says for how many."""
+    spaces, (y_train, y_test) = data
+    y_test = y_test.copy()
+    y_test[y_test == 2] = 0
+    y_test[:9] = 2
+    y_test[9:] %= 2
+    groups = np.array(["few"] * 9 + ["many"] * 51)
+    report = cross_stitch(
+        linear(), spaces, (y_train, y_test), groups=groups, baselines=[], **CHEAP
+    )
+    for measure in ("class 2", "group few"):
+        assert np.isnan(report.matrix(measure=measure)).all()
+        assert np.isnan(report.interval(measure=measure)).all()
+    for measure in ("class 0", "class 1", "group many"):
+        assert np.isfinite(report.matrix(measure=measure)).all()
+    assert report.worst("class") in ("class 0", "class 1")
+    assert report.worst("group") == "group many"
+    text = report.summary()
+    assert "No score for 1 of 3 classes: fewer than 10 test rows" in text
+    assert "No score for 1 of 2 groups: fewer than 10 test rows" in text
+    assert "nan" not in text
+
+
+@pytest.mark.parametrize("scoring", ["roc_auc_ovr", "neg_log_loss"])
+def test_groups_without_a_score(data, scoring):
+    """Those of one class have no area under a curve: NaN, and the rest has a score."""
+    spaces, y = data
+    groups = np.where(y[1] == 1, "one class", np.where(np.arange(60) % 2, "u", "v"))
+    head = LogisticRegression(max_iter=5000)
+    model = make_pipeline(RelativeProjector(20), StandardScaler(), head)
+    how = {"groups": groups, "scoring": scoring, "baselines": [], **CHEAP}
+    report = cross_stitch(model, spaces, y, **how)
+    assert np.isnan(report.interval(measure="group one class")[0])
+    assert np.isfinite(report.interval()[0])
+    assert re.search(
+        r"No score for . of 3 groups: .* or undefined there\.", str(report)
+    )
+
+
+def test_a_regressor_has_groups_and_no_flips(data):
+    """Scores of each group's rows, by R2."""
+    spaces, y = data
+    y = tuple(X[:, 0] for X in spaces["a"])
+    groups = np.arange(60) % 2 == 0
+    model = make_pipeline(RelativeProjector(anchors=range(20)), Ridge())
+    how = {"groups": groups, "baselines": FREE, **CHEAP, "n_resamples": 5}
+    report = cross_stitch(model, spaces, y, **how)
+    assert report.measures == ("score", "group False", "group True")
+    fitted = clone(model).fit(spaces["a"][0], y[0])
+    X_test = spaces["a"][1]
+    for kept, measure in ((groups, "group True"), (~groups, "group False")):
+        expected = r2_score(y[1][kept], fitted.predict(X_test[kept]))
+        assert_allclose(report.matrix("own", measure=measure)[0, 0], expected)
+        assert np.isfinite(report.interval(measure=measure)).all()
+    assert "flips" not in str(report)
+    assert f"Worst {report.worst('group')}, stitched: r2 " in str(report)
+    assert report.worst("class") is None
+    with pytest.raises(ValueError, match=r"measure must be one of \['group False'"):
+        report.interval(measure="negative_flips")
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.arange(59) % 2, "one label for each of the 60 test rows; got 59"),
+        (np.zeros((60, 2), int), "groups must be one label for each row"),
+        ([None] * 30 + ["a"] * 30, "groups must be one label for each row"),
+        (np.where(np.arange(60) % 2, np.nan, 1.0), "contains NaN"),
+        (np.arange(60) % 7, "a group of 10 or more test rows.*; got 7 groups of .* 9"),
+    ],
+)
+def test_wrong_groups(data, groups, message):
+    """Before any fit."""
+    spaces, y = data
+    with pytest.raises(ValueError, match=message):
+        cross_stitch(linear(), spaces, y, groups=groups, **CHEAP)
+
+
+def test_groups_of_any_container(data):
+    """By position, whatever the index."""
+    pd = pytest.importorskip("pandas")
+    spaces, y = data
+    groups = [("de", "fr")[i % 2] for i in range(60)]
+    how = {"baselines": [], **CHEAP}
+    series = pd.Series(groups, index=range(60, 0, -1))
+    reports = [
+        cross_stitch(linear(), spaces, y, groups=each, **how)
+        for each in (groups, series, series.astype("category"), np.array(groups))
+    ]
+    for report in reports[1:]:
+        assert report.measures == reports[0].measures
+        assert_array_equal(report.scores, reports[0].scores)
+
+
+def flips_of(stitched, retrained, n_rows=0, kinds=()):
+    """A report of given negative flips, by seed, and of further measures."""
+    levels = np.zeros((2 + len(kinds), 3, 1, len(stitched), 2, 2))
+    levels[0] = 0.8
+    levels[1, 1], levels[1, 2] = (
+        np.reshape(x, (1, -1, 1, 1)) for x in (stitched, retrained)
+    )
+    for i, (_, value) in enumerate(kinds):
+        levels[2 + i] = value
+    return StitchingReport(
+        spaces=("a", "b"),
+        methods=("own", "stitched", "retrained"),
+        n_anchors=(10,),
+        scoring="accuracy",
+        scores=levels,
+        resampled=np.zeros((2 + len(kinds), 3, 1, n_rows, 2, 2)),
+        measures=("score", "negative_flips", *(name for name, _ in kinds)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("stitched", "retrained", "words"),
+    [
+        (
+            [0.02, 0.021],
+            [0.05, 0.052],
+            "Stitching makes fewer right predictions wrong.",
+        ),
+        ([0.05, 0.052], [0.02, 0.021], "Retraining makes fewer right predictions"),
+        ([0.02, 0.05], [0.05, 0.021], "do not show which makes fewer."),
+        ([0.02], [0.05], "-0.030, without an interval, which two seeds or two"),
+        ([0.02] * 2, [0.05] * 2, "-0.030, without an interval, since it is the same"),
+        ([0.02] * 2, [0.02] * 2, "do not show which makes fewer."),
+    ],
+)
+def test_the_summary_compares_flips_by_their_interval(stitched, retrained, words):
+    """With an interval a sentence about which is better, and without one none."""
+    text = flips_of(stitched, retrained).summary()
+    assert "Negative flips, stitched minus retrained: " in text
+    assert words in text
+    assert "nan" not in text
+    if "without" in words:
+        assert "fewer" not in text
+
+
+def test_the_summary_names_the_worst_class_and_group():
+    """The lowest mean over all pairs, beside the head's own."""
+    kinds = [("class x", 0.7), ("class y", 0.5), ("group de", 0.6), ("group fr", 0.65)]
+    report = flips_of([0.02, 0.03], [0.05, 0.05], kinds=kinds)
+    at = report.measures.index("class y"), 1
+    report.scores[at][0, :, 0, 1] = 0.3, 0.4
+    assert report.worst("class") == "class y"
+    assert report.worst("class", "own") == "class y"
+    assert report.worst("group") == "group de"
+    text = report.summary()
+    assert "Worst class y, stitched: recall 0.425, 95% interval 0.376 to 0.474" in text
+    assert "; own: 0.500.\n" in text
+    words = (
+        "Worst group de, stitched: accuracy 0.600, without an interval, since it is "
+    )
+    assert f"{words}the same for all resampled rows and seeds; own: 0.600." in text
+    with pytest.raises(ValueError, match=r"kind must be one of \['class', 'group'\]"):
+        report.worst("pair")
+    report.scores[at] = np.nan
+    assert report.worst("class") == "class x"
+    assert "No score for 1 of 2 classes: " in report.summary()
+    again = StitchingReport.from_json(report.to_json())
+    assert str(again) == str(report)
+    assert again.measures == report.measures
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        InvariantVotingClassifier(n_anchors=40),
+        make_pipeline(InvariantAggregator(40), LogisticRegression(C=0.01)),
+    ],
+    ids=["voting", "product"],
+)
+@pytest.mark.filterwarnings("ignore:.*the old and the new anchors:UserWarning")
+def test_a_noise_encoder_falls_to_the_majority(model):
+    """Rows without any relation to the samples leave a head the labels' frequencies."""
+    rng = np.random.default_rng(0)
+    n_train, n_test = 200, 400
+    y = rng.choice(3, p=[0.5, 0.3, 0.2], size=n_train + n_test)
+    real = 3 * np.eye(3, 8)[y] + rng.standard_normal((len(y), 8))
+    noise = rng.standard_normal((len(y), 6))
+    spaces = {"real": split(real, n_train), "noise": split(noise, n_train)}
+    how = {"baselines": ["majority"], "n_seeds": 2, "random_state": 0}
+    report = cross_stitch(model, spaces, split(y, n_train), **how)
+    floor = (y[n_train:] == 0).mean()
+    assert report.matrix("own")[0, 0] > floor + 0.3
+    error = np.sqrt(floor * (1 - floor) / n_test)
+    # not the reverse: a head that is trained on noise learns its anchors' labels by
+    # heart, and classifies by the nearest anchor under the real encoder
+    value, low, _ = report.interval("stitched", "majority", pair=("real", "noise"))
+    assert low <= 0
+    assert value < 2 * error
+    assert report.matrix("stitched")[0, 1] < report.matrix("own")[0, 0] - 0.25
+    text = report.summary()
+    assert re.search(r"In [12] of 2 pairs stitching is no better than the maj", text)
+    assert "Worst pair: head from real under encoder noise" in text
+
+
+def test_noise_gets_no_advice_to_stitch():
+    """Better than an alternative is not enough below the majority."""
+    methods = ("own", "stitched", "majority", "translate_ridge")
+    levels = np.array([0.9, 0.3, 0.5, 0.1])[:, None, None, None, None]
+    by_seed = np.array([[-1, 0, 1], [1, -2, 1], [0, 0, 0], [-1, 2, -1]]) / 128
+    scores = (levels + by_seed[:, None, :, None, None]) * np.ones((2, 2))
+    text = report_of(scores, methods=methods).summary()
+    assert text.endswith("Use neither.")
+    scores[1, ..., 1, 0] += 0.5
+    text = report_of(scores, methods=methods).summary()
+    assert "In 1 of 2 pairs stitching is no better than the majority." in text
+    assert text.endswith("Stitch.")
+
+
+def test_a_guard_is_left_out(data):
+    """It changes no row, and would report what is measured on purpose."""
+    spaces, y = data
+    guard = EncoderGuard(on_mismatch="raise", false_alarms=100, window=8)
+    how = {"baselines": ["few_shot"], **CHEAP}
+    expected = cross_stitch(linear(), spaces, y, **how)
+    for model in (
+        make_pipeline(guard, *linear()),
+        make_pipeline(guard, linear()),
+        make_pipeline(make_pipeline(guard, linear()[0]), linear()[1]),
+    ):
+        report = cross_stitch(model, spaces, y, **how)
+        assert_array_equal(report.scores, expected.scores)
+        assert any(isinstance(x, EncoderGuard) for x in model.get_params().values())
+    with pytest.raises(TypeError, match="model must be a classifier or regressor"):
+        cross_stitch(guard, spaces, y, **how)
 
 
 # the report
@@ -692,7 +1039,7 @@ def test_other_json_is_refused(text, tmp_path):
             StitchingReport.from_json(path)
 
 
-SHAPE = [2, 1, 1, 2, 2]
+SHAPE = [1, 2, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -709,8 +1056,8 @@ SHAPE = [2, 1, 1, 2, 2]
         {"scores": {"shape": SHAPE, "values": [[0.5]] * 8}},
         {"scores": {"shape": SHAPE, "values": 8}},
         {"scores": {"shape": [8], "values": [0.5] * 8}},
-        {"scores": {"shape": [2, 1, 2, 2], "values": [0.5] * 8}},
-        {"scores": {"shape": [2, 1, 0, 2, 2], "values": []}},
+        {"scores": {"shape": [1, 2, 1, 2, 2], "values": [0.5] * 8}},
+        {"scores": {"shape": [1, 2, 1, 0, 2, 2], "values": []}},
         {"scores": {"shape": "ab", "values": []}},
         {"scores": {"shape": [10**30], "values": []}},
         {"resampled": {"shape": SHAPE, "values": [0.5]}},
@@ -733,6 +1080,12 @@ SHAPE = [2, 1, 1, 2, 2]
         {"scoring": None},
         {"scoring": ["accuracy"]},
         {"votes": 1},
+        {"measures": []},
+        {"measures": "score"},
+        {"measures": ["accuracy"]},
+        {"measures": ["score", "score"]},
+        {"measures": ["score", "negative_flips"]},
+        {"measures": [["score"]]},
         {"format": "skinvariant.OtherReport"},
         {"format": 1},
         {"seeds": 3},
@@ -741,7 +1094,7 @@ SHAPE = [2, 1, 1, 2, 2]
 )
 def test_a_report_is_checked_while_it_is_read(changes):
     """Every field, though the digest is right: nothing fails at the first print."""
-    report = report_of(np.full(SHAPE, 0.5))
+    report = report_of(np.full(SHAPE[1:], 0.5))
     assert StitchingReport.from_json(changed(report)).scores.shape == tuple(SHAPE)
     with pytest.raises(ValueError, match=r"must be a report written by .*; got an"):
         StitchingReport.from_json(changed(report, **changes))
@@ -750,7 +1103,7 @@ def test_a_report_is_checked_while_it_is_read(changes):
 @pytest.mark.parametrize("key", ["format", "scores", "spaces", "votes", "sha256"])
 def test_a_report_without_a_field(key):
     """It is named."""
-    content = json.loads(report_of(np.full(SHAPE, 0.5)).to_json())
+    content = json.loads(report_of(np.full(SHAPE[1:], 0.5)).to_json())
     del content[key]
     with pytest.raises(ValueError, match=rf"must have the keys \['{key}'\]"):
         StitchingReport.from_json(json.dumps(content))
@@ -759,7 +1112,7 @@ def test_a_report_without_a_field(key):
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "0.25"])
 def test_other_numbers_in_a_report(number):
     """JSON has neither NaN nor infinity, and another number is another report."""
-    text = report_of(np.full(SHAPE, 0.5)).to_json()
+    text = report_of(np.full(SHAPE[1:], 0.5)).to_json()
     with pytest.raises(ValueError, match="must be a report written by"):
         StitchingReport.from_json(text.replace("0.5", number, 1))
 
@@ -767,7 +1120,7 @@ def test_other_numbers_in_a_report(number):
 def test_damaged_reports(report, tmp_path, damages):
     """Each is the same report, or a ValueError."""
     path, refused = tmp_path / "report.json", 0
-    for content in damages(report_of(np.full(SHAPE, 0.5)).to_json().encode(), 500):
+    for content in damages(report_of(np.full(SHAPE[1:], 0.5)).to_json().encode(), 500):
         path.write_bytes(content)
         try:
             again = StitchingReport.from_json(path)
@@ -792,16 +1145,26 @@ def test_damaged_reports(report, tmp_path, damages):
 def test_a_report_is_checked_while_it_is_made(error, changes):
     """Also by its constructor."""
     with pytest.raises(error, match="must be"):
-        dataclasses.replace(report_of(np.full(SHAPE, 0.5)), **changes)
+        dataclasses.replace(report_of(np.full(SHAPE[1:], 0.5)), **changes)
 
 
 def test_the_frame_has_each_score_once(report):
     """Where it belongs: its groups have the means that the report has."""
     pytest.importorskip("pandas")
     frame = report.to_frame()
-    names = ["method", "head", "encoder", "n_anchors", "seed", "score"]
+    names = ["measure", "method", "head", "encoder", "n_anchors", "seed", "score"]
     assert list(frame.columns) == names
     assert not frame.duplicated(names[:-1]).any()
+    assert set(frame["measure"]) == set(report.measures)
+    flips = frame.query("measure == 'negative_flips'")
+    assert len(flips) == 2 * 2 * len(report.methods) * 6
+    for method, part in flips.groupby("method"):
+        means = [
+            report.interval(method, measure="negative_flips", n_anchors=k)[0]
+            for k in report.n_anchors
+        ]
+        assert_allclose(part["score"].mean(), np.mean(means))
+    frame = frame[frame["measure"] == "score"]
     one_space = {"own", "majority", "few_shot", "retrained"}
     assert len(frame) == 2 * 2 * (4 * 3 + (len(report.methods) - 4) * 6)
     for (method, count), part in frame.groupby(["method", "n_anchors"]):
@@ -811,7 +1174,7 @@ def test_the_frame_has_each_score_once(report):
         assert_allclose(part["score"].mean(), mean)
     cell = frame.query("method == 'stitched' and head == 'c' and encoder == 'a'")
     cell = cell.query("n_anchors == 10 and seed == 1")["score"].item()
-    assert cell == report.scores[1, 0, 1, 2, 0]
+    assert cell == report.scores[0, 1, 0, 1, 2, 0]
 
 
 def test_the_frame_needs_pandas(report, monkeypatch):
@@ -978,7 +1341,7 @@ def test_the_summary_names_the_worst_pair_and_useless_ones():
     assert re.search(r"stitched +0.260 +\? +0.200  head from b under encoder a\n", text)
     assert "Stitching keeps 0.45 of the head's own score." in text
     assert "Worst pair: head from a under encoder b, which keeps 0.40." in text
-    assert "In 2 of 2 pairs stitching is no better than the majority." in text
+    assert "In 2 of 2 pairs the stitched score is no higher than the majority's" in text
     assert repr(report).startswith("StitchingReport(spaces=('a', 'b')")
 
 
@@ -1190,7 +1553,7 @@ def test_predictions_that_are_a_column(data):
         **CHEAP | {"n_resamples": 2},
     )
     assert (report.matrix("retrained") == 1).all()
-    assert (report.resampled[2] == 1).all()
+    assert (report.resampled[0, 2] == 1).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

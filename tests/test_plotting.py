@@ -70,8 +70,8 @@ def made_report(by_method, counts=(10, 100)):
         methods=tuple(by_method),
         n_anchors=counts,
         scoring="accuracy",
-        scores=scores,
-        resampled=np.empty((len(by_method), len(counts), 0, 2, 2)),
+        scores=scores[None],
+        resampled=np.empty((1, len(by_method), len(counts), 0, 2, 2)),
     )
 
 
@@ -204,8 +204,15 @@ def test_scores_are_those_of_the_report(report):
     np.testing.assert_array_equal(
         default.matrix, report.matrix("stitched", n_anchors=40)
     )
+    flips = StitchingDisplay.from_report(report, measure="negative_flips")
+    assert flips.name == "stitched, negative flips"
+    np.testing.assert_array_equal(
+        flips.matrix, report.matrix("stitched", measure="negative_flips")
+    )
     with pytest.raises(ValueError, match="method must be one of"):
         StitchingDisplay.from_report(report, "magic")
+    with pytest.raises(ValueError, match="measure must be one of"):
+        StitchingDisplay.from_report(report, measure="magic")
 
 
 def test_limits_of_colours_are_taken():

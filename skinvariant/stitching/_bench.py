@@ -1,6 +1,7 @@
 """The measuring of `cross_stitch`: every head under every encoder."""
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from threading import Lock
@@ -9,7 +10,7 @@ import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.utils import get_tags
+from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -17,7 +18,7 @@ from skinvariant._models import seeded_clone
 from skinvariant._progress import progress_bar
 from skinvariant._threads import one_thread
 from skinvariant.anchors import choose_anchors
-from skinvariant.stitching._methods import METHODS
+from skinvariant.stitching._methods import COMPARED, METHODS
 from skinvariant.stitching._stitch import stitch
 from skinvariant.translation import SpaceTranslator
 
@@ -42,6 +43,15 @@ class Bench:
     scorer: object
     counts_hits: bool  # whether the scores are accuracies
     rows: list  # all test rows first, then the resamples
+    times: np.ndarray  # (n_rows, n_test): how often each of `rows` has each test row
+    in_class: dict  # by measure: a mask of test rows, or None where they are too few
+    in_group: dict
+
+    @property
+    def measures(self):
+        """The names of all that is measured, in order."""
+        compared = () if self.classes is None else COMPARED
+        return ("score", *compared, *self.in_class, *self.in_group)
 
 
 def _stored(name):
@@ -92,14 +102,34 @@ class _StoredPredictions:
         return widened
 
 
+def _shares(bench, marked, part):
+    """Return the share of a part's rows that are marked, in all rows and resamples."""
+    times = bench.times[:, part]
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a resample has none of the part
+        return marked[..., part] @ times.T / times.sum(axis=1)
+
+
 def _score(bench, fitted, X):
-    """Score a fitted estimator on all test rows and on each resample of them."""
+    """Score a fitted estimator on all test rows and on each resample of them.
+
+    Returns scores of shape (1 + n_groups, n_rows), of all test rows and of each group,
+    and a classifier's predictions: places in the classes, one more for any other label.
+    """
     predictions = _StoredPredictions(fitted, X, bench.classes)
-    scores = [bench.scorer(predictions, bench.rows[0], bench.y_test)]
-    if bench.counts_hits:  # the scorer takes fifty times as long, for each resample
-        hits = predictions.predict(bench.rows[0]) == bench.y_test
-        if np.shape(hits) == bench.y_test.shape and hits.mean() == scores[0]:
-            return np.array(scores + [hits[rows].mean() for rows in bench.rows[1:]])
+    places, everywhere = None, np.ones(len(bench.y_test), dtype=bool)
+    scores = np.full((1 + len(bench.in_group), len(bench.rows)), np.nan)
+    parts = [everywhere, *bench.in_group.values()]
+    if bench.classes is not None:
+        labels = column_or_1d(predictions.predict(bench.rows[0]))
+        places = np.searchsorted(bench.classes, labels)
+        places = places.clip(max=len(bench.classes) - 1)
+        places[bench.classes[places] != labels] = len(bench.classes)
+        if bench.counts_hits:  # the scorer takes fifty times as long, for each resample
+            for values, part in zip(scores, parts, strict=True):
+                if part is not None:
+                    values[:] = _shares(bench, labels == bench.y_test, part)
+            return scores, places
+    scores[0, 0] = bench.scorer(predictions, bench.rows[0], bench.y_test)
     # a resample would only repeat the warnings of all rows; filters are those of all
     # threads
     with (
@@ -108,17 +138,22 @@ def _score(bench, fitted, X):
         config_context(skip_parameter_validation=True),
     ):
         warnings.simplefilter("ignore")
-        scores += [
-            bench.scorer(predictions, rows, bench.y_test[rows])
-            for rows in bench.rows[1:]
-        ]
-    return np.array(scores, dtype=float)
+        for r, rows in enumerate(bench.rows[1:], 1):
+            scores[0, r] = bench.scorer(predictions, rows, bench.y_test[rows])
+        for g, part in enumerate(parts[1:], 1):
+            for r, rows in enumerate(bench.rows if part is not None else ()):
+                chosen = rows[part[rows]]
+                with suppress(ValueError):  # undefined there, though not for all rows
+                    scores[g, r] = bench.scorer(
+                        predictions, chosen, bench.y_test[chosen]
+                    )
+    return scores, places
 
 
 def _score_absolute(bench, a):
-    """Train a head on absolute rows of space `a`; return it and its scores.
+    """Train a head on absolute rows of space `a`; return it and what `_score` returns.
 
-    These are a dict from method and encoder to an array.
+    That is a dict by method and encoder.
     """
     with one_thread():  # whatever n_jobs: the same order of sums
         head = clone(bench.head).fit(bench.train[a], bench.y_train)
@@ -162,8 +197,34 @@ def _score_relative(bench, a, n_anchors, seed, head):
     return scores
 
 
+def _measure_all(bench, scores, places):
+    """Return every measure of one draw, (n_measures, n_methods, n, n, n_rows).
+
+    `scores` are (n_methods, n, n, 1 + n_groups, n_rows), and `places`, of classifiers,
+    (n_methods, n, n, n_test), below 0 where there is no prediction.
+    """
+    groups = np.moveaxis(scores[..., 1:, :], -2, 0)
+    if bench.classes is None:
+        return np.concatenate([scores[None, ..., 0, :], groups])
+    right = places == np.searchsorted(bench.classes, bench.y_test)
+    own = bench.methods.index("own")
+    everywhere = np.ones(len(bench.y_test), dtype=bool)
+    shares = [
+        np.full(scores.shape[:3] + scores.shape[-1:], np.nan)
+        if part is None
+        else _shares(bench, marked, part)
+        for marked, part in [
+            (right[own] & ~right, everywhere),
+            (places[own] != places, everywhere),
+            *((right, part) for part in bench.in_class.values()),
+        ]
+    ]
+    shares = np.where(places[..., :1] < 0, np.nan, shares)
+    return np.concatenate([scores[None, ..., 0, :], shares, groups])
+
+
 def measure(bench, seeds, *, n_jobs, verbose):
-    """Score every method, in parallel.
+    """Measure every method, in parallel.
 
     Parameters
     ----------
@@ -178,36 +239,44 @@ def measure(bench, seeds, *, n_jobs, verbose):
 
     Returns
     -------
-    ndarray of shape (n_methods, n_counts, n_seeds, n_spaces, n_spaces, n_rows)
-        Scores by method, number of anchors, seed, head, encoder and rows: all test
-        rows, then each resample.  NaN where there is no score.
+    scores : ndarray of shape (n_measures, n_methods, n_counts, n_seeds, n, n)
+        By measure, method, number of anchors, seed, head and encoder.  NaN where there
+        is no score.
+    resampled : ndarray of shape (n_measures, n_methods, n_counts, n_resamples, n, n)
+        Means over the seeds, on resampled rows.
     """
-    n_spaces, n_counts = len(bench.train), len(bench.counts)
-    shape = (n_counts, len(seeds), n_spaces, n_spaces, len(bench.rows))
-    scores = np.full((len(bench.methods), *shape), np.nan)
-    every = slice(None)
+    n_spaces, n_rows, n_methods = len(bench.train), len(bench.rows), len(bench.methods)
+    cells, every = (n_methods, n_spaces, n_spaces), slice(None)
+    of_draw = np.full((*cells, 1 + len(bench.in_group), n_rows), np.nan)
+    places = np.full((*cells, len(bench.y_test)), -1)
+    shape = (len(bench.measures), n_methods, len(bench.counts))
+    scores = np.full((*shape, len(seeds), n_spaces, n_spaces), np.nan)
+    resampled = np.zeros((*shape, n_rows - 1, n_spaces, n_spaces))
 
-    def enter(found, draw, a):
-        """Enter the scores of a draw and head wherever they belong."""
-        for (method, b), values in found.items():
-            for name, by_draw in zip(bench.methods, scores, strict=True):
+    def enter(found, a):
+        """Enter the scores and predictions of a head wherever they belong."""
+        for (method, b), (values, predicted) in found.items():
+            for m, name in enumerate(bench.methods):
+                pair = {
+                    "none": (every, every),
+                    "head": (a, every),
+                    "encoder": (every, b),
+                    "both": (a, b),
+                }[METHODS[name].belongs_to]
                 if METHODS[name].same_space == method:
-                    by_draw[(*draw, a, a)] = values
-                elif name == method:
-                    pair = {
-                        "none": (every, every),
-                        "head": (a, every),
-                        "encoder": (every, b),
-                        "both": (a, b),
-                    }[METHODS[name].belongs_to]
-                    by_draw[(*draw, *pair)] = values
+                    pair = a, a
+                elif name != method:
+                    continue
+                of_draw[m][pair] = values
+                if predicted is not None:
+                    places[m][pair] = predicted
 
     if "majority" in bench.methods:
         dummy = DummyRegressor() if bench.classes is None else DummyClassifier()
         dummy.fit(np.zeros((len(bench.y_train), 1)), bench.y_train)
         floor = _score(bench, dummy, np.zeros((len(bench.y_test), 1)))
-        enter({("majority", None): floor}, (every, every), None)
-    draws = list(product(range(n_counts), range(len(seeds)), range(n_spaces)))
+        enter({("majority", None): floor}, None)
+    draws = list(product(range(len(bench.counts)), range(len(seeds)), range(n_spaces)))
     absolute = any(
         "retrained" in (name, METHODS[name].same_space) for name in bench.methods
     )
@@ -219,13 +288,17 @@ def measure(bench, seeds, *, n_jobs, verbose):
         if absolute:
             units = (delayed(_score_absolute)(bench, a) for a in range(n_spaces))
             for a, (heads[a], found) in enumerate(parallel(units)):
-                enter(found, (every, every), a)
+                enter(found, a)
                 advance(1)
         units = (
             delayed(_score_relative)(bench, a, bench.counts[k], seeds[s], heads[a])
             for k, s, a in draws
         )
         for (k, s, a), found in zip(draws, parallel(units), strict=True):
-            enter(found, (k, s), a)
+            enter(found, a)
             advance(1)
-    return scores
+            if a == n_spaces - 1:  # every head of the draw is there
+                measured = _measure_all(bench, of_draw, places)
+                scores[:, :, k, s] = measured[..., 0]
+                resampled[:, :, k] += np.moveaxis(measured[..., 1:], -1, 2)
+    return scores, resampled / len(seeds)

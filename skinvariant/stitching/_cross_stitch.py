@@ -5,7 +5,7 @@ from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import check_scoring, get_scorer
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -21,8 +21,9 @@ from skinvariant._validation import (
     check_number,
     in_numpy,
 )
+from skinvariant.guard import EncoderGuard
 from skinvariant.stitching._bench import Bench, measure
-from skinvariant.stitching._methods import BASELINES
+from skinvariant.stitching._methods import BASELINES, FEWEST_ROWS
 from skinvariant.stitching._report import StitchingReport
 from skinvariant.voting import InvariantVotingClassifier, InvariantVotingRegressor
 
@@ -37,6 +38,7 @@ def cross_stitch(
     n_anchors=None,
     n_seeds=5,
     scoring=None,
+    groups=None,
     n_resamples=100,
     random_state=None,
     n_jobs=None,
@@ -58,6 +60,8 @@ def cross_stitch(
         - a Pipeline that starts with a projecting step, as
           ``make_pipeline(InvariantAggregator(), LogisticRegression())``;
         - a VotingClassifier or VotingRegressor of such, which all get the same anchors.
+
+        An `EncoderGuard` in it is left out: it passes every row through unchanged.
     spaces : mapping of str to (X_train, X_test)
         Two spaces or more by name, each an array-like of shape
         (n_train, n_features) and one of shape (n_test, n_features).  All correspond:
@@ -91,6 +95,10 @@ def cross_stitch(
     scoring : str or callable, default=None
         A scorer of scikit-learn; larger is better.  None: "accuracy" of a
         classifier, "r2" of a regressor.
+    groups : array-like of shape (n_test,), default=None
+        A label for each test row, such as its language or customer: strings, whole
+        numbers, bools or `numpy.datetime64`.  Each group of 10 or more test rows gets
+        scores of its own.
     n_resamples : int, default=100
         How often the test rows are resampled for the intervals; 0: never.
     random_state : int, RandomState instance or None, default=None
@@ -110,7 +118,7 @@ def cross_stitch(
     Raises
     ------
     ValueError, TypeError
-        If a parameter is not as documented.
+        If a parameter is not as documented, or no group has 10 test rows.
     ImportError
         If `verbose` and tqdm is not installed.
 
@@ -127,6 +135,13 @@ def cross_stitch(
     as `X`: a scorer that uses the values of `X` does not work.
 
     A class that the anchors lack has probability 0 by the baseline "few_shot".
+
+    For a classifier the report has the recall of each class as well, and, for every
+    method, the share of test rows whose prediction differs from that of "own", the
+    model before the swap: "disagreement" of any kind, and "negative_flips", right
+    before and wrong after.  Classes and groups of fewer than 10 test rows have NaN, and
+    so have groups for which the scorer returns NaN or raises a ValueError, as
+    "roc_auc" where all rows are of one class.
 
     References
     ----------
@@ -157,13 +172,14 @@ def cross_stitch(
     """
     names, train, test = _check_spaces(spaces)
     y_train, y_test = _check_targets(model, y, train[0].shape[0], test[0].shape[0])
+    model = _without_guards(model)
     paths, later = unfitted_steps(model)
     strategy, n_own = (
         model.get_params()[paths[0] + name] for name in ("anchors", "n_anchors")
     )
     baselines = [baselines] if isinstance(baselines, str) else list(baselines)
+    choices = dict.fromkeys(BASELINES)
     for name in baselines:
-        choices = dict.fromkeys(BASELINES)
         check_choice("baselines", name, choices, or_else="a sequence of these")
     check_number("n_seeds", n_seeds, Integral, 1)
     check_number("n_resamples", n_resamples, Integral, 0)
@@ -175,7 +191,11 @@ def cross_stitch(
     if head is None:
         head = _default_head(model, later, train[0])
     classes = np.unique(y_train) if is_classifier(model) else None
-    rows, stratify = np.arange(len(y_test)), None if classes is None else y_test
+    every, stratify = np.arange(len(y_test)), None if classes is None else y_test
+    rows = [every] + [
+        resample(every, stratify=stratify, random_state=random_state)
+        for _ in range(n_resamples)
+    ]
     bench = Bench(
         train=train,
         test=test,
@@ -190,27 +210,36 @@ def cross_stitch(
         counts=_check_counts(n_anchors, n_own, strategy, train[0].shape[0]),
         scorer=scorer,
         counts_hits=counts_hits,
-        rows=[
-            rows,
-            *(
-                resample(rows, stratify=stratify, random_state=random_state)
-                for _ in range(n_resamples)
-            ),
-        ],
+        rows=rows,
+        times=np.stack(
+            [np.bincount(x, minlength=len(every)) for x in rows], dtype=float
+        ),
+        in_class={} if classes is None else _parts("class", y_test, classes),
+        in_group=_check_groups(groups, len(y_test)),
     )
-    scores = measure(bench, seeds, n_jobs=n_jobs, verbose=verbose)
+    scores, resampled = measure(bench, seeds, n_jobs=n_jobs, verbose=verbose)
     return StitchingReport(
         spaces=names,
         methods=bench.methods,
         n_anchors=bench.counts,
         scoring=scoring,
-        scores=scores[..., 0],
-        resampled=np.moveaxis(scores[..., 1:].mean(axis=2), -1, 2),
+        measures=bench.measures,
+        scores=scores,
+        resampled=resampled,
         votes=isinstance(
             model[-1] if isinstance(model, Pipeline) else model,
             InvariantVotingClassifier | InvariantVotingRegressor,
         ),
     )
+
+
+def _without_guards(model):
+    """Return a model in which steps that only report rows are left out."""
+    if not hasattr(model, "get_params"):
+        return model
+    parts = model.get_params().items()
+    guards = [name for name, part in parts if isinstance(part, EncoderGuard)]
+    return clone(model).set_params(**dict.fromkeys(guards, "passthrough"))
 
 
 def _described(parts):
@@ -297,6 +326,34 @@ def _check_targets(model, y, n_train, n_test):
             f"got {sorted(unknown, key=str)[:10]}"
         )
     return targets
+
+
+def _parts(kind, labels, names):
+    """Return a mask of the rows of each label, by measure; None where they are few."""
+    masks = {f"{kind} {name}": labels == name for name in names}
+    return {
+        measure: mask if mask.sum() >= FEWEST_ROWS else None
+        for measure, mask in masks.items()
+    }
+
+
+def _check_groups(groups, n_test):
+    """Return masks of the test rows of each group, by measure."""
+    if groups is None:
+        return {}
+    groups = check_labels(groups, "groups")
+    if len(groups) != n_test:
+        raise ValueError(
+            f"groups must have one label for each of the {n_test} test rows; got "
+            f"{len(groups)}"
+        )
+    names, sizes = np.unique(groups, return_counts=True)
+    if max(sizes) < FEWEST_ROWS:
+        raise ValueError(
+            f"groups must have a group of {FEWEST_ROWS} or more test rows, since fewer "
+            f"show little; got {len(names)} groups of at most {max(sizes)}"
+        )
+    return _parts("group", groups, names)
 
 
 def _default_head(model, later, X):

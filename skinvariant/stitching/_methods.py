@@ -31,3 +31,7 @@ METHODS = {
     "retrained": Method("encoder"),
 }
 BASELINES = tuple(name for name in METHODS if name not in ("own", "stitched"))
+# measures that compare predictions with those of "own"
+COMPARED = ("negative_flips", "disagreement")
+# of fewer test rows a class or a group has no score
+FEWEST_ROWS = 10

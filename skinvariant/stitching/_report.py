@@ -9,8 +9,13 @@ from scipy.stats import norm
 
 from skinvariant._files import atomic_write, dump_json, parse_json, parsing
 from skinvariant._validation import check_choice, check_number
-from skinvariant.stitching._methods import BASELINES, METHODS
-from skinvariant.stitching._summary import anchor_curve, methods_table, verdict
+from skinvariant.stitching._methods import BASELINES, COMPARED, METHODS
+from skinvariant.stitching._summary import (
+    anchor_curve,
+    details,
+    methods_table,
+    verdict,
+)
 
 _FORMAT = "skinvariant.StitchingReport"
 _FIELDS = {
@@ -21,6 +26,7 @@ _FIELDS = {
     "scoring": str,
     "scores": dict,
     "resampled": dict,
+    "measures": list,
     "votes": bool,
 }
 
@@ -46,6 +52,16 @@ class StitchingReport:
     "retrained"            the encoder         itself
     =====================  ==================  ====================
 
+    Further measures compare a classifier's predictions with those of "own", the head's
+    model before the swap, and so belong to head and encoder for every method:
+
+    - "disagreement", the share of test rows with another prediction;
+    - "negative_flips", the share of test rows that "own" predicts right and the method
+      wrong.
+
+    "class ..." is the recall of a class, and "group ..." the score of a group of test
+    rows.
+
     Parameters
     ----------
     spaces : tuple of str
@@ -56,12 +72,15 @@ class StitchingReport:
         Numbers of anchors, ascending.
     scoring : str
         What the scores are.
-    scores : ndarray of shape (n_methods, n_counts, n_seeds, n_spaces, n_spaces)
-        Scores by method, number of anchors, seed, head and encoder; NaN where there
-        is none ("absolute" between spaces of different width).
-    resampled : ndarray of shape (n_methods, n_counts, n_resamples, n_spaces, n_spaces)
+    scores : ndarray of shape (n_measures, n_methods, n_counts, n_seeds, n, n)
+        By measure, method, number of anchors, seed, head and encoder, where n is the
+        number of spaces; NaN where there is none ("absolute" between spaces of
+        different width, or a small class).
+    resampled : ndarray of shape (n_measures, n_methods, n_counts, n_resamples, n, n)
         Means over the seeds, on resampled test rows.  The rows of a resample are the
-        same for every method and pair.
+        same for every measure, method and pair.
+    measures : tuple of str, default=("score",)
+        What is measured: "score" first, and any of those above.
     votes : bool, default=False
         Whether the model is an InvariantVotingClassifier or InvariantVotingRegressor.
 
@@ -81,8 +100,8 @@ class StitchingReport:
     >>> own, stitched = [[0.9, 0.9], [0.8, 0.8]], [[0.9, 0.9], [0.6, 0.8]]
     >>> report = StitchingReport(
     ...     spaces=("old", "new"), methods=("own", "stitched"), n_anchors=(300,),
-    ...     scoring="accuracy", scores=np.array([own, stitched])[:, None, None],
-    ...     resampled=np.empty((2, 1, 0, 2, 2)))
+    ...     scoring="accuracy", scores=np.array([own, stitched])[None, :, None, None],
+    ...     resampled=np.empty((1, 2, 1, 0, 2, 2)))
     >>> report.stitching_index().round(2).tolist()
     [[1.0, 1.0], [0.75, 1.0]]
     >>> report.passes(min_index=0.7), report.passes(min_index=0.8)
@@ -95,10 +114,11 @@ class StitchingReport:
     scoring: str
     scores: np.ndarray
     resampled: np.ndarray
+    measures: tuple = ("score",)
     votes: bool = False
 
     def __post_init__(self):
-        for name in ("spaces", "methods", "n_anchors"):
+        for name in ("spaces", "methods", "n_anchors", "measures"):
             if not isinstance(values := getattr(self, name), tuple | list):
                 raise TypeError(f"{name} must be a tuple; got {values!r}")
         for name in ("spaces", "methods"):
@@ -112,6 +132,14 @@ class StitchingReport:
             raise ValueError(
                 "methods must be 'own', 'stitched' and others of "
                 f"{list(BASELINES)}; got {self.methods!r}"
+            )
+        texts = [name for name in self.measures if isinstance(name, str)]
+        kinds = ("class ", "group ")
+        known = {x for x in texts[1:] if x in COMPARED or x.startswith(kinds)}
+        if texts[:1] != ["score"] or len(known) != len(self.measures) - 1:
+            raise ValueError(
+                "measures must be 'score', and then each once: 'negative_flips', "
+                f"'disagreement', 'class ...', 'group ...'; got {self.measures!r}"
             )
         for count in self.n_anchors:
             check_number("n_anchors", count, Integral, 1)
@@ -127,20 +155,23 @@ class StitchingReport:
             array = np.asarray(getattr(self, name))
             if array.dtype.kind not in "fiu":
                 raise TypeError(f"{name} must be numbers; got dtype {array.dtype}")
-            expected = (len(self.methods), len(self.n_anchors), *array.shape[2:3], n, n)
-            if array.shape != expected or array.shape[2] < least[name]:
+            sizes = tuple(map(len, (self.measures, self.methods, self.n_anchors)))
+            expected = (*sizes, *array.shape[3:4], n, n)
+            if array.shape != expected or array.shape[3] < least[name]:
                 raise ValueError(
-                    f"{name} must be of shape ({expected[0]}, {expected[1]}, k, {n}, "
-                    f"{n}), k >= {least[name]}; got {array.shape}"
+                    f"{name} must be of shape {(*sizes, 'k', n, n)}, "
+                    f"k >= {least[name]}; got {array.shape}"
                 )
 
-    def matrix(self, method="stitched", *, n_anchors=None):
+    def matrix(self, method="stitched", *, measure="score", n_anchors=None):
         """Return the scores of a method, head by encoder, as means over the seeds.
 
         Parameters
         ----------
         method : str, default="stitched"
             One of `methods`.
+        measure : str, default="score"
+            One of `measures`.
         n_anchors : int, default=None
             One of the report's; None: the largest.
 
@@ -152,9 +183,9 @@ class StitchingReport:
         Raises
         ------
         ValueError
-            If the report has no such method or number of anchors.
+            If the report has no such method, measure or number of anchors.
         """
-        return self.scores[self._at(method, n_anchors)].mean(axis=0)
+        return self.scores[self._at(method, n_anchors, measure)].mean(axis=0)
 
     def stitching_index(self, method="stitched", *, n_anchors=None):
         """Return what part of its own score each head keeps under each encoder.
@@ -192,6 +223,7 @@ class StitchingReport:
         method="stitched",
         baseline=None,
         *,
+        measure="score",
         pair=None,
         n_anchors=None,
         confidence=0.95,
@@ -209,6 +241,8 @@ class StitchingReport:
             One of `methods`.
         baseline : str, default=None
             One of `methods`, to be subtracted.
+        measure : str, default="score"
+            One of `measures`.  Of "negative_flips" and "disagreement" less is better.
         pair : tuple of (str, str), default=None
             Names of the head's and the encoder's space; None: the mean of all pairs
             of two different ones.
@@ -223,7 +257,10 @@ class StitchingReport:
             The mean; NaN where no pair has a score.
         low, high : float
             The normal interval around it; NaN where there are neither resamples nor
-            two seeds, or a score on resampled rows is NaN.
+            two seeds, or a score on resampled rows is NaN.  NaN as well where a
+            measure other than "score" is the same for all seeds and resamples, as
+            with no flip at all: then resampling cannot tell how far off it may be.
+            Only a lead of exactly 0 then has an interval, of 0 alone.
 
         Raises
         ------
@@ -237,10 +274,10 @@ class StitchingReport:
         """
         if not 0 < check_number("confidence", confidence, Real, 0, 1) < 1:
             raise ValueError(f"confidence must lie in (0, 1); got {confidence!r}")
-        at = self._at(method, n_anchors)
+        at = self._at(method, n_anchors, measure)
         by_seed, by_rows = self.scores[at], self.resampled[at]
         if baseline is not None:
-            at = self._at(baseline, n_anchors)
+            at = self._at(baseline, n_anchors, measure)
             with np.errstate(invalid="ignore"):  # infinite scores are none
                 by_seed, by_rows = (
                     by_seed - self.scores[at],
@@ -257,7 +294,11 @@ class StitchingReport:
         if len(by_seed) > 1:
             variances.append(by_seed.var(ddof=1) / len(by_seed))
         error = np.sqrt(sum(variances)) if variances else np.nan
-        value, half = by_seed.mean(), norm.ppf((1 + confidence) / 2) * error
+        value = by_seed.mean()
+        equal = baseline is not None and value == 0
+        if error == 0 and measure != "score" and not equal:
+            error = np.nan
+        half = norm.ppf((1 + confidence) / 2) * error
         return float(value), float(value - half), float(value + half)
 
     def best_baseline(self, *, n_anchors=None):
@@ -286,6 +327,39 @@ class StitchingReport:
         }
         means = {method: mean for method, mean in means.items() if np.isfinite(mean)}
         return max(means, key=means.get, default=None)
+
+    def worst(self, kind, method="stitched", *, n_anchors=None):
+        """Return the class or group with the lowest mean over all pairs.
+
+        Parameters
+        ----------
+        kind : {"class", "group"}
+            Which: by the recall of its rows, or by their score.
+        method : str, default="stitched"
+            One of `methods`.
+        n_anchors : int, default=None
+            One of the report's; None: the largest.
+
+        Returns
+        -------
+        str or None
+            The measure, for `interval` and `matrix`; None where none has a score.
+            Chosen on the rows that it is measured on, it looks a little worse than it
+            is.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not as documented.
+        """
+        check_choice("kind", kind, dict.fromkeys(("class", "group")))
+        means = {
+            measure: self.interval(method, measure=measure, n_anchors=n_anchors)[0]
+            for measure in self.measures
+            if measure.startswith(f"{kind} ")
+        }
+        means = {measure: mean for measure, mean in means.items() if np.isfinite(mean)}
+        return min(means, key=means.get, default=None)
 
     def passes(self, min_index=0.95, *, n_anchors=None):
         """Return whether every head keeps enough of its score under every encoder.
@@ -325,10 +399,10 @@ class StitchingReport:
         Returns
         -------
         pandas.DataFrame
-            With columns "method", "head", "encoder", "n_anchors", "seed" (0, 1, ...)
-            and "score".  Each score occurs once for each number of anchors and seed:
-            those that belong to head and encoder where these are of two spaces, and
-            all others where they are of the same space.
+            With columns "measure", "method", "head", "encoder", "n_anchors", "seed"
+            (0, 1, ...) and "score".  Each score occurs once for each number of anchors
+            and seed: those that belong to head and encoder where these are of two
+            spaces, and all others where they are of the same space.
 
         Raises
         ------
@@ -341,16 +415,17 @@ class StitchingReport:
             raise ImportError(
                 "StitchingReport.to_frame needs pandas: pip install pandas"
             ) from error
-        names = ("method", "n_anchors", "seed", "head", "encoder")
-        n_seeds = self.scores.shape[2]
-        levels = (self.methods, self.n_anchors, range(n_seeds), self.spaces)
+        names = ("measure", "method", "n_anchors", "seed", "head", "encoder")
+        seeds = range(self.scores.shape[3])
+        levels = (self.measures, self.methods, self.n_anchors, seeds, self.spaces)
         index = pd.MultiIndex.from_product([*levels, self.spaces], names=names)
         frame = pd.Series(self.scores.ravel(), index, name="score").reset_index()
         two_spaces = frame["head"] != frame["encoder"]
-        of_both = [name for name in self.methods if METHODS[name].belongs_to == "both"]
-        frame = frame[two_spaces == frame["method"].isin(of_both)]
-        frame = frame.reset_index(drop=True)
-        return frame[["method", "head", "encoder", "n_anchors", "seed", "score"]]
+        methods = [name for name in self.methods if METHODS[name].belongs_to == "both"]
+        of_both = frame["method"].isin(methods) | frame["measure"].isin(COMPARED)
+        frame = frame[two_spaces == of_both].reset_index(drop=True)
+        names = ["measure", "method", "head", "encoder", "n_anchors", "seed", "score"]
+        return frame[names]
 
     def to_json(self, path=None):
         """Write the report as JSON.
@@ -422,6 +497,9 @@ class StitchingReport:
     def summary(self, *, n_anchors=None):
         """Return a table of the methods, a verdict and, of several counts, a curve.
 
+        The verdict goes on with negative flips, the worst class and the worst group,
+        where the report has them.
+
         Parameters
         ----------
         n_anchors : int, default=None
@@ -433,6 +511,7 @@ class StitchingReport:
             The text, which ``str(report)`` and ``print(report)`` give as well.
         """
         lines = [*methods_table(self, n_anchors), "", *verdict(self, n_anchors)]
+        lines += details(self, n_anchors)
         if len(self.n_anchors) > 1:
             lines += ["", *anchor_curve(self)]
         return "\n".join(lines)
@@ -443,20 +522,26 @@ class StitchingReport:
     def __repr__(self):
         return (
             f"StitchingReport(spaces={self.spaces!r}, n_anchors={self.n_anchors!r}, "
-            f"scoring={self.scoring!r}, n_seeds={self.scores.shape[2]})"
+            f"scoring={self.scoring!r}, n_seeds={self.scores.shape[3]})"
         )
 
-    def _at(self, method, n_anchors):
-        """Return where a method and a number of anchors are in the arrays."""
-        methods = {name: place for place, name in enumerate(self.methods)}
-        place = check_choice("method", method, methods)
+    def _at(self, method, n_anchors, measure="score"):
+        """Return where a measure, a method and a number of anchors are stored."""
+        methods, measures = (
+            {name: place for place, name in enumerate(names)}
+            for names in (self.methods, self.measures)
+        )
+        place = (
+            check_choice("measure", measure, measures),
+            check_choice("method", method, methods),
+        )
         if n_anchors is None:
-            return place, len(self.n_anchors) - 1
+            return *place, len(self.n_anchors) - 1
         if np.ndim(n_anchors) or n_anchors not in self.n_anchors:
             raise ValueError(
                 f"n_anchors must be one of {list(self.n_anchors)}; got {n_anchors!r}"
             )
-        return place, self.n_anchors.index(n_anchors)
+        return *place, self.n_anchors.index(n_anchors)
 
     def _pairs(self, pair=None):
         """Return a mask of one pair, or of all of two different spaces."""
