@@ -320,7 +320,7 @@ def powers(proba, exponent):
 def test_the_scale_recovers_a_known_temperature():
     """Of labels where these count, and of own probabilities where no class changes."""
     y, proba, own = views()
-    for exponent in (0.5, 0.8, 1.0, 1.25, 2.0):
+    for exponent in (0.5, 1.0, 2.0):
         sharp = powers(proba, exponent)
         assert scale_of(sharp, own, y) == pytest.approx(1 / exponent, rel=0.05)
         wrong = (y + 1) % 3
