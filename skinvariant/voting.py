@@ -67,6 +67,8 @@ _MEMBERS = ("absolute", "kernel", "orthogonal", "few_shot")
 
 # Strength of the prior weights: how many nats of evidence move one by 1
 _ALPHA = 50.0
+# The same for the scale of all weights after a change of encoder, and its least value
+_SCALE_ALPHA, _LEAST_SCALE = 10.0, 0.1
 # The absolute head's weight in its own space: with few anchors it is the best member
 _ABSOLUTE_SHARE = 2 / 3
 _LEAST_PROBABILITY = 1e-6
@@ -163,9 +165,9 @@ class _InvariantVoting(BaseEstimator):
 
     A subclass defines how it encodes targets (`_encode`, `_encode_anchors`,
     `_indicators`), a member's outputs and decision values (`_outputs`, `_values`), how
-    outputs are pooled and weighted (`_pool`, `_set_weights`, `_fit_weights`), the head
-    where none is given (`_default_head`, `_check_head`), and the members that are
-    fitted on the anchors (`_behind`, `_few_shot`).
+    outputs are pooled and weighted (`_pool`, `_set_weights`, `_fit_weights`,
+    `_scale_weights`), the head where none is given (`_default_head`, `_check_head`),
+    and the members that are fitted on the anchors (`_behind`, `_few_shot`).
     """
 
     _doc_link_module = "skinvariant"
@@ -355,6 +357,7 @@ class _InvariantVoting(BaseEstimator):
         new.anchors_ = rows if own.aggregator_ is None else new.aggregator_.anchors_
         new.named_estimators_ = Bunch(**members)
         new._set_weights(outputs, targets, prior)
+        new._scale_weights(outputs, own.left_out_, given)
         new.left_out_ = new._pool(outputs, list(new.weights_.values()))
         if own.aggregator_ is not None:
             new._used_aggregator = new.aggregator_._with_metrics(_in_use(new.weights_))
@@ -719,6 +722,21 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
 
     .. math:: w_m \propto c_m^2 / (1 - c_m^2 + 0.01).
 
+    These weights are then multiplied by one inverse temperature [3]_, which changes
+    probabilities and not which class is the most probable one.
+    `log_pool_weights` computes it with ``prior=[1]`` and ``alpha=10`` from what the
+    whole pool predicts for the anchors; it is 0.1 or more.  Its targets are a mean of
+    this model's probabilities of the old anchors and of the anchors' labels, those of
+    `fit` or `y`.  The share of the labels is
+
+    .. math:: \frac{n}{n + 1} \cdot \frac{1}{\max(t, 1)},
+
+    where n counts the anchors whose most probable class changes, and
+    :math:`p^t` with its sum scaled to 1 fits the labels best for this model's
+    probabilities p.  A large t shows that the labels of these training rows are
+    memorised, by the heads or the encoder, and so are no evidence for other rows.
+    Labels of rows whose `sample_weight` is 0 do not count.
+
     No anchor is evidence for itself.  On a relative space its self-comparison is
     replaced by the mean of its other comparisons; what is fitted on the anchors
     predicts each of them from a fit without it.  With 10 anchors or fewer the weights
@@ -736,6 +754,8 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
        Enhance Latent Space Communication", ICLR 2024, arXiv 2310.01211.
     .. [2] V. Maiorca et al., "Latent space translation via semantic alignment",
        NeurIPS 2023, arXiv 2311.00664.
+    .. [3] C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
+       arXiv 1706.04599.
 
     Examples
     --------
@@ -854,7 +874,15 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
         return fit(everything), outputs
 
     def _fit_weights(self, outputs, y, sample_weight):
-        """Keep the weights: probabilities of fitted rows are too high to learn them."""
+        """Keep the weights: probabilities of fitted rows are too high to learn them.
+
+        The labels of the anchors are stored for `rebase`, -1 where there is none.
+        """
+        codes = np.where(sample_weight > 0, y, -1)
+        rows = getattr(self, "anchor_indices_", None)
+        self._anchor_codes = (
+            np.full(len(self.anchors_), -1) if rows is None else codes[rows]
+        )
 
     def _smoothing_rows(self, name):
         """Return how many rows a member's head was fitted on."""
@@ -878,6 +906,23 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
             self._smoothed(outputs), targets, prior=prior, alpha=_ALPHA
         )
         self.weights_ = dict(zip(outputs, weights.tolist(), strict=True))
+
+    def _scale_weights(self, outputs, own, codes):
+        """Multiply the weights by an inverse temperature: see Notes of the class.
+
+        `own` are probabilities of the anchors in the space of `fit`, `codes` their
+        labels, or None for those of `fit`.
+        """
+        labels = self._indicators(self._anchor_codes if codes is None else codes)
+        pooled = self._log_pool(outputs, self.weights_.values())
+        memorised = log_pool_weights([np.log(own)], labels, prior=[1.0], alpha=0.0)[0]
+        n_changed = np.sum(pooled.argmax(axis=1) != own.argmax(axis=1))
+        share = n_changed / (n_changed + 1) / max(memorised, 1.0)
+        share = share * labels.sum(axis=1, keepdims=True)  # 0 without a label
+        targets = share * labels + (1 - share) * own
+        scale = log_pool_weights([pooled], targets, prior=[1.0], alpha=_SCALE_ALPHA)[0]
+        scale = max(float(scale), _LEAST_SCALE)
+        self.weights_ = {name: scale * w for name, w in self.weights_.items()}
 
     def predict_log_proba(self, X):
         """Return the logarithms of the pooled probabilities.
@@ -1083,6 +1128,9 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
         targets = self._indicators(y[kept])
         self._set_weights(outputs, targets, prior, sample_weight[kept])
 
+    def _scale_weights(self, outputs, own, y):
+        """Keep the weights: a scale would change the predictions."""
+
     def _pool(self, outputs, weights):
         return self.intercept_ + sum(
             w * output for output, w in zip(outputs.values(), weights, strict=True)
@@ -1165,6 +1213,7 @@ def pool_translations(model, anchors, old_anchors, y=None):
         pool = InvariantVotingClassifier(model, n_anchors=len(rows), metrics=())
         pool._check_head(model)
         pool._set_classes(model.classes_)
+        pool._anchor_codes = np.full(len(rows), -1)
     else:
         pool = InvariantVotingRegressor(model, n_anchors=len(rows), metrics=())
     pool._n_outputs = None if predicted.ndim == 1 else predicted.shape[1]

@@ -1,13 +1,14 @@
 """The voting models: what their members predict, and how they are weighted."""
 
 import copy
+import functools
 import pickle
 import warnings
 
 import numpy as np
 import pytest
 from joblib import parallel_config
-from scipy.optimize import lsq_linear, minimize
+from scipy.optimize import lsq_linear, minimize, minimize_scalar
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 from scipy.stats import ortho_group
@@ -222,6 +223,23 @@ def prior_by_hand(agreements):
 BENT = np.tanh(X_B / 4)
 
 
+def scale_by_hand(pool, own, y):
+    """Return the inverse temperature of a pool: log-probabilities of the anchors."""
+    labels = np.eye(own.shape[1])[y]
+
+    def best(logs, targets, alpha):
+        def loss(t):
+            fit = -np.sum(targets * log_softmax(t * logs, axis=1))
+            return fit + alpha * (t - 1) ** 2
+
+        options = {"xatol": 1e-10}
+        return minimize_scalar(loss, bounds=(0, 50), options=options).x
+
+    n_changed = np.sum(pool.argmax(axis=1) != own.argmax(axis=1))
+    share = n_changed / (n_changed + 1) / max(best(np.log(own), labels, 0), 1)
+    return best(pool, share * labels + (1 - share) * own, 10)
+
+
 @pytest.mark.parametrize("with_labels", [False, True])
 def test_weights_after_rebase(with_labels):
     """Those that minimise the documented objective, by another optimiser."""
@@ -246,7 +264,7 @@ def test_weights_after_rebase(with_labels):
     )
     shares = {"cosine": 1 / 6, "euclidean": 1 / 6, "absolute": 2 / 3}
     logs = sum(share * smoothed(own[name]) for name, share in shares.items())
-    targets = softmax(logs, axis=1)
+    targets = own_pool = softmax(logs, axis=1)
     if with_labels:
         left_out, few_shot = np.empty((40, 3)), make_pipeline(StandardScaler(), head)
         for train, test in KFold(5, shuffle=True, random_state=0).split(new):
@@ -264,10 +282,110 @@ def test_weights_after_rebase(with_labels):
 
     bounds = [(0, None)] * len(prior)
     expected = minimize(loss, prior, bounds=bounds, method="SLSQP", tol=1e-12).x
+    pool = log_softmax(np.tensordot(expected, logs, 1), axis=1)
+    expected *= scale_by_hand(pool, own_pool, Y[rows])
     model = rebased(fitted(), BENT, Y if with_labels else None)
     assert list(model.weights_) == list(found) == list(model.named_estimators_)
     assert model.agreement_ == pytest.approx(agreements, abs=1e-4)
     np.testing.assert_allclose(list(model.weights_.values()), expected, atol=1e-3)
+
+
+def views(n_rows=40_000):
+    """Return labels, and their posteriors given each of two independent views."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=n_rows)
+    rows = np.eye(3)[y] + 0.8 * rng.standard_normal((2, n_rows, 3))
+    return y, *softmax(rows / 0.8**2, axis=2)
+
+
+@functools.cache
+def without_translations():
+    """Return a fitted model, which is not to be changed."""
+    return fitted(absolute=False)
+
+
+def scale_of(proba, own, codes):
+    """Return by what a pool of one member with these probabilities is scaled."""
+    model = copy.copy(without_translations())
+    model.weights_, model._n_rows = {"cosine": 1.0}, 10**9
+    model._scale_weights({"cosine": proba}, own, codes)
+    return model.weights_["cosine"]
+
+
+def powers(proba, exponent):
+    """Return probabilities with another temperature."""
+    return softmax(exponent * np.log(proba), axis=1)
+
+
+def test_the_scale_recovers_a_known_temperature():
+    """Of labels where these count, and of own probabilities where no class changes."""
+    y, proba, own = views()
+    for exponent in (0.5, 1.0, 2.0):
+        sharp = powers(proba, exponent)
+        assert scale_of(sharp, own, y) == pytest.approx(1 / exponent, rel=0.05)
+        wrong = (y + 1) % 3
+        for codes in (y, wrong, np.full(len(y), -1)):
+            scale = scale_of(sharp, proba, codes)
+            assert scale == pytest.approx(1 / exponent, rel=0.01)
+
+
+def test_memorised_labels_do_not_count():
+    """An own model that is always right fits its labels at any temperature."""
+    y, proba, own = views(300)
+    is_right = own.argmax(axis=1) == y
+    y, proba, right = y[is_right], proba[is_right], own[is_right]
+    assert np.any(proba.argmax(axis=1) != y)
+    without = scale_of(proba, right, np.full(len(y), -1))
+    assert scale_of(proba, right, y) == pytest.approx(without, rel=0.02)
+    y[:20] = (y[:20] + 1) % 3
+    assert scale_of(proba, right, y) != pytest.approx(without, rel=0.02)
+
+
+def test_the_scale_is_never_zero():
+    """Where all labels contradict the pool, the most probable class remains."""
+    _, proba, own = views()
+    assert scale_of(proba, own, proba.argmin(axis=1)) == 0.1
+
+
+def test_the_scale_of_few_rows_is_close_to_one():
+    """It takes 10 nats of evidence to move it by 1."""
+    y, proba, own = views(200)
+    for rows in np.arange(200).reshape(-1, 5):
+        assert 0.6 < scale_of(proba[rows], own[rows], y[rows]) < 1.5
+
+
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_the_scale_changes_no_class(with_labels, monkeypatch):
+    """Left-out anchors and rows keep their class; log-probabilities are scaled."""
+    y = Y.copy()
+    y[::3] = np.random.default_rng(0).permutation(y[::3])
+    model, labels = fitted(y=y), y if with_labels else None
+    scaled = rebased(model, BENT, labels)
+    monkeypatch.setattr("skinvariant.voting._SCALE_ALPHA", 1e100)
+    plain = rebased(model, BENT, labels)
+    total, before = (sum(m.weights_.values()) for m in (scaled, plain))
+    assert total != pytest.approx(before, rel=1e-2)
+    for actual, expected in (
+        (scaled.predict_proba(BENT), plain.predict_proba(BENT)),
+        (scaled.left_out_, plain.left_out_),
+    ):
+        assert np.array_equal(actual.argmax(axis=1), expected.argmax(axis=1))
+        np.testing.assert_allclose(actual, powers(expected, total / before), rtol=1e-9)
+
+
+def test_labels_of_rows_without_weight_do_not_count():
+    """Nor are there any where a head is stitched by its old anchors."""
+    weights = np.ones(240)
+    weights[fitted().anchor_indices_[:30]] = 0
+    wrong = np.where(weights > 0, Y, (Y + 1) % 3)
+    right, other = (
+        rebased(model.fit(X_A, y, sample_weight=weights), BENT)
+        for model, y in ((InvariantVotingClassifier(**SMALL), y) for y in (Y, wrong))
+    )
+    assert right.weights_ == other.weights_
+    head = make_pipeline(StandardScaler(), LogisticRegression()).fit(X_A, Y)
+    pool = pool_translations(head, BENT[:40], X_A[:40])
+    assert np.isfinite(pool.predict_log_proba(BENT)).all()
 
 
 @pytest.mark.parametrize("with_targets", [False, True])
