@@ -40,6 +40,7 @@ from sklearn.utils.validation import (
 from skinvariant._dask import in_memory
 from skinvariant._models import seeded_clone
 from skinvariant._validation import check_labels, namespace
+from skinvariant.forecast import forecast_swap
 from skinvariant.metrics import METRICS as _REGISTRY
 from skinvariant.metrics._rows import power_of_two
 from skinvariant.pooling import (
@@ -388,6 +389,48 @@ class _InvariantVoting(BaseEstimator):
         left_out = np.concatenate(left_out)[np.argsort(np.concatenate(rows))]
         member = make_pipeline(turned.fit(new, old), head)
         yield "orthogonal", member, self._outputs(head, left_out)
+
+    def forecast(self, own_score=None, *, confidence=0.95):
+        """Forecast what this change of encoder costs, from the anchors alone.
+
+        Of a model after `rebase`.  It compares `left_out_` in both spaces.  Where there
+        are further rows, `skinvariant.forecast_swap` is the better choice: see Notes.
+
+        Parameters
+        ----------
+        own_score : float or tuple, default=None
+            The score in the space of `fit`, as `skinvariant.forecast_swap` takes it.
+        confidence : float in [0.5, 1), default=0.95
+            How probable it is that an interval holds the true value.
+
+        Returns
+        -------
+        SwapForecast
+            Of the anchors.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is not as documented, or the model is in the space of `fit`.
+
+        Notes
+        -----
+        Anchors are rows that the heads were trained on, so that they are no sample of
+        the rows to come.  FIGURES
+        """
+        check_is_fitted(self)
+        if self._own is None:
+            raise ValueError(
+                "forecast needs a model in another space than that of fit: call it on "
+                "what stitch or rebase returns; got one that was not rebased"
+            )
+        return forecast_swap(
+            self._own.left_out_,
+            self.left_out_,
+            own_score=own_score,
+            classes=getattr(self, "classes_", None),
+            confidence=confidence,
+        )
 
     def to_torch(self):
         """Return the whole fitted vote, from rows to outputs, as one torch module.

@@ -150,7 +150,7 @@ def test_without_probabilities_the_middle_of_the_bounds():
 
 @pytest.mark.parametrize("signal", [2.2, 2.5, 3.0])
 def test_probabilities_name_the_better_model(signal):
-    """Where they are independent, the estimate is near the truth; without, it is not."""
+    """Where both are independent, the estimate is nearer to the truth with them."""
     old, new, y = independent_models((2.0, signal))
     own, after = accuracy(old, y), accuracy(new, y)
     forecast = forecast_swap(old, new, own_score=own)

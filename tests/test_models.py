@@ -1,5 +1,7 @@
 """The walk through fitted models: what it finds, and what it puts in its place."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -27,7 +29,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 
-from skinvariant import InvariantAggregator, RelativeProjector, select_anchors, stitch
+from skinvariant import (
+    InvariantAggregator,
+    InvariantVotingClassifier,
+    RelativeProjector,
+    select_anchors,
+    stitch,
+)
 from skinvariant._models import path_to_step, projecting_steps, replace_step
 from skinvariant.persistence import fingerprint
 from skinvariant.pooling import PooledClassifier, PooledRegressor
@@ -51,6 +59,10 @@ def votes(model):
     """Return a vote of two, and one that was dropped."""
     voters = [("one", model), ("out", "drop"), ("two", clone(model))]
     return VotingClassifier(voters, voting="soft", weights=[1, 9, 2])
+
+
+# each of them is stitched; what the warning says is tested once
+pytestmark = pytest.mark.filterwarnings("ignore:a decision threshold must suit")
 
 
 def pool(kind):
@@ -377,6 +389,34 @@ def test_labels_arrive(make):
     assert projecting_steps(stitch(model, X[:10], encoder=encoder))[0].y_ is None
 
 
+@pytest.mark.parametrize(
+    ("wrap", "kept"),
+    [
+        (lambda head: FixedThresholdClassifier(head, threshold=0.3), "0.3"),
+        (lambda head: TunedThresholdClassifierCV(head, cv=3), None),
+        (
+            lambda head: make_pipeline(
+                FunctionTransformer(), FixedThresholdClassifier(head, threshold=0.25)
+            ),
+            "0.25",
+        ),
+    ],
+)
+def test_a_threshold_that_stays_is_named(wrap, kept):
+    """It suits the old probabilities; one that nobody chose needs no warning."""
+    vote = InvariantVotingClassifier(n_anchors=10, random_state=0)
+    model = wrap(vote).fit(X, y)
+    encoder = FunctionTransformer() if isinstance(model, Pipeline) else None
+    kept = f"{model.best_threshold_:.3g}" if kept is None else kept
+    message = rf"threshold\(\.\.\.\) gives the new one.* got a model that keeps {kept}$"
+    with pytest.warns(UserWarning, match=message):
+        stitch(model, select_anchors(model, X), encoder=encoder)
+    automatic = FixedThresholdClassifier(vote).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stitch(automatic, select_anchors(automatic, X))
+
+
 def test_steps_of_ones_own_need_not_store_anchors():
     """Members are then taken to share them, and nothing can be selected."""
     pair = [Head().fit(X, y), Head().fit(X, y)]
@@ -384,7 +424,7 @@ def test_steps_of_ones_own_need_not_store_anchors():
         del head.anchors_, head.anchor_indices_
     model = PooledClassifier(list(zip("ab", pair, strict=True))).fit(X, y)
     assert projecting_steps(stitch(model, WIDE[:10]))[1].anchors_.shape == (10, 9)
-    with pytest.raises(TypeError, match="other estimator with anchor_indices_"):
+    with pytest.raises(TypeError, match="other estimator that has chosen its anchors"):
         select_anchors(model, X)
 
 

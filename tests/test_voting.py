@@ -43,6 +43,7 @@ from skinvariant import (
     InvariantVotingClassifier,
     InvariantVotingRegressor,
     RelativeProjector,
+    forecast_swap,
     select_anchors,
     stitch,
 )
@@ -1411,7 +1412,38 @@ def test_calibrated_and_with_a_threshold(wrap):
     model = wrap(InvariantVotingClassifier(**SMALL)).fit(X_A, Y > 0)
     assert model.score(X_A, Y > 0) > 0.9
     rows = fitted().anchor_indices_
-    assert stitch(model, X_B[rows]).score(X_B, Y > 0) > 0.9
+    with warnings.catch_warnings():  # of the threshold: see test_models
+        warnings.filterwarnings("ignore", "a decision threshold must suit")
+        assert stitch(model, X_B[rows]).score(X_B, Y > 0) > 0.9
+
+
+@pytest.mark.parametrize("vote", VOTES)
+def test_forecast_from_the_anchors(vote):
+    """That of the outputs for anchors left out; a space of one's own has none."""
+    model = fitted(vote)
+    new = rebased(model)
+    own = (0.9, 1.0) if vote is InvariantVotingRegressor else 0.9
+    forecast = new.forecast(own)
+    expected = forecast_swap(model.left_out_, new.left_out_, own_score=own)
+    assert forecast.estimate == expected.estimate
+    assert forecast.n_rows == len(model.anchors_)
+    if vote is InvariantVotingClassifier:
+        assert forecast.classes == tuple(model.classes_.tolist())
+    with pytest.raises(ValueError, match="was not rebased"):
+        model.forecast()
+
+
+def test_left_out_outputs_by_hand():
+    """On a relative space, an anchor's comparison with itself is the mean of others."""
+    params = {"metrics": ("euclidean",), "absolute": False, "post": None}
+    model = fitted(InvariantVotingRegressor, **params)
+    for each, anchors in ((model, model.anchors_), (rebased(model), None)):
+        rows = each.anchors_ if anchors is None else anchors
+        distances = cdist(rows, rows)
+        np.fill_diagonal(distances, distances.sum(axis=1) / (len(rows) - 1))
+        predicted = each.named_estimators_["euclidean"].predict(distances)
+        expected = each.weights_["euclidean"] * predicted + each.intercept_
+        np.testing.assert_allclose(each.left_out_[:, 0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("vote", VOTES)

@@ -7,6 +7,10 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    TunedThresholdClassifierCV,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_array
 from sklearn.utils.extmath import row_norms
@@ -87,6 +91,9 @@ def stitch(model, anchors, *, encoder=None, y=None, old_anchors=None):
         If an `EncoderGuard` in `model` is fitted on anchors that are no random sample
         of the rows: those of another strategy than "random" and "all".
     UserWarning
+        If `model` has a decision threshold, fixed or tuned, which stays as it is: see
+        Notes.
+    UserWarning
         If `skinvariant.comparison.mismatched_rows` finds other samples among 20 or
         more anchors.
 
@@ -101,6 +108,11 @@ def stitch(model, anchors, *, encoder=None, y=None, old_anchors=None):
     by rounding and by 1% of the distance between two anchors, since encoders round
     differently in batches of another size.  There is no check where the old encoder is
     random, cannot be called any more, or does not take the new one's input.
+
+    A `FixedThresholdClassifier` or `TunedThresholdClassifierCV` in `model` keeps its
+    threshold, which was chosen for the old model's probabilities.  Those of the new one
+    are distributed otherwise: `skinvariant.forecast.SwapForecast.threshold` gives the
+    threshold with as many false positives, from rows without labels.
 
     Examples
     --------
@@ -190,8 +202,29 @@ select_anchors(model, X) returns them...
                 UserWarning,
                 stacklevel=2,
             )
+    _warn_of_thresholds(model)
     _warn_of_mismatches(old_anchors, rows)
     return stitched
+
+
+def _warn_of_thresholds(model):
+    """Name the thresholds that a stitched model keeps."""
+    thresholds = [
+        part.best_threshold_
+        if isinstance(part, TunedThresholdClassifierCV)
+        else part.threshold
+        for part in path_to_step(model)
+        if isinstance(part, FixedThresholdClassifier | TunedThresholdClassifierCV)
+    ]
+    if kept := [f"{x:.3g}" for x in thresholds if x != "auto"]:
+        warnings.warn(
+            "a decision threshold must suit the model's probabilities, which change "
+            "with the encoder: forecast_swap(old_proba, new_proba, own_score=...)"
+            ".threshold(...) gives the new one, for a FixedThresholdClassifier around "
+            f"the stitched model; got a model that keeps {', '.join(kept)}",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _stitch_head(model, steps, anchors, old_anchors, encoder, targets):
