@@ -256,6 +256,63 @@ def parse_json(text, fields):
     return content
 
 
+def write_json(content, kind, path=None):
+    """Write a dict as JSON that `read_json` recognises.
+
+    Parameters
+    ----------
+    content : dict
+        What JSON can hold: no NaN and no infinity.
+    kind : str
+        What it is, to be kept under the key "format".
+    path : str or path-like, default=None
+        Where to write it; None: return the text.
+
+    Returns
+    -------
+    str or None
+        The text, or None if it was written to `path`.
+    """
+    text = dump_json({"format": kind} | content)
+    if path is None:
+        return text
+    with atomic_write(path) as file:
+        file.write(text.encode())
+    return None
+
+
+def read_json(source, kind, fields):
+    """Return the dict that `write_json` has written.
+
+    Parameters
+    ----------
+    source : str or path-like
+        The path of a file, or the text itself, which starts with ``{``.
+    kind : str
+        What it must be.
+    fields : dict of str to type or tuple of type
+        Its keys, all of them, as in `check_fields`.
+
+    Returns
+    -------
+    dict
+        The content.
+
+    Raises
+    ------
+    Exception
+        Of many types, if it is anything else: call it under `parsing`.
+    """
+    is_text = isinstance(source, str) and source.lstrip().startswith("{")
+    text = source if is_text else Path(source).read_bytes()
+    content = parse_json(text, fields | {"format": str})
+    if (found := content.pop("format")) != kind:
+        raise ValueError(f"its format must be {kind}; got {found!r}")
+    if unknown := set(content) - set(fields):
+        raise KeyError(f"it must have the keys {list(fields)}; got {sorted(unknown)}")
+    return content
+
+
 def members_of(archive):
     """Return the members of a zip archive by name, if they are as one writes them.
 

@@ -3,7 +3,6 @@
 import dataclasses
 from collections import Counter
 from numbers import Integral, Real
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import brentq
@@ -12,7 +11,8 @@ from scipy.stats import binomtest, norm
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target
 
-from skinvariant._files import atomic_write, dump_json, parse_json, parsing
+from skinvariant._dask import in_memory
+from skinvariant._files import parsing, read_json, write_json
 from skinvariant._validation import (
     check_choice,
     check_indices,
@@ -244,7 +244,7 @@ def _combined(expected, labelled, z, spread):
 def _read(name, values):
     """Return predictions as an array, and of which kind they are."""
     columns = getattr(values, "columns", None)
-    array = np.asarray(to_numpy(in_numpy(name, values)))
+    array = np.asarray(to_numpy(in_numpy(name, in_memory(values))))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2) or array.size == 0:
@@ -254,7 +254,7 @@ def _read(name, values):
         )
     if array.ndim == 1:
         if array.dtype.kind not in "fc" or type_of_target(array) != "continuous":
-            return check_labels(array, name), "labels", None
+            return _as_labels(name, array), "labels", None
         return _as_numbers(name, array), "numbers", None
     array = _as_numbers(name, array)
     sums = array.sum(axis=1, keepdims=True)
@@ -264,9 +264,15 @@ def _read(name, values):
     return array, "probabilities", names
 
 
+def _as_labels(name, labels):
+    """Return labels, times as texts, which files can hold."""
+    labels = check_labels(labels, name)
+    return labels.astype(str) if labels.dtype.kind in "mM" else labels
+
+
 def _as_numbers(name, array):
     return check_array(
-        array, dtype=np.float64, ensure_2d=False, input_name=name, copy=True
+        to_numpy(array), dtype=np.float64, ensure_2d=False, input_name=name, copy=True
     )
 
 
@@ -318,7 +324,7 @@ def _check_pair(old, new, classes):
 
 
 def _check_classes(classes):
-    classes = check_labels(np.asarray(to_numpy(classes)), "classes")
+    classes = _as_labels("classes", np.asarray(to_numpy(classes)))
     if len(np.unique(classes)) < len(classes):
         raise ValueError(f"classes must be distinct; got {classes.tolist()}")
     return classes
@@ -377,7 +383,7 @@ def _check_targets(y, labelled, n_rows, kind, shape):
         if labelled is not None:
             raise ValueError("y must be the labels of the rows labelled; got None")
         return None, np.empty(0, dtype=np.intp)
-    y = _as_numbers("y", to_numpy(y)) if kind == "numbers" else check_labels(y)
+    y = (_as_numbers if kind == "numbers" else _as_labels)("y", in_memory(y))
     y = y[:, 0] if y.shape[1:] == (1,) and not shape else y
     if labelled is None:
         labelled = np.arange(n_rows)
@@ -505,7 +511,7 @@ def forecast_swap(
         y, labelled, len(old), kind, old.shape[1:2] if kind == "numbers" else ()
     )
     if groups is not None:
-        groups = check_labels(groups, "groups")
+        groups = _as_labels("groups", in_memory(groups))
         if len(groups) != len(old):
             raise ValueError(
                 f"groups must have one name for each of the {len(old)} rows; got "
@@ -598,6 +604,8 @@ def _forecast_labels(old, new, classes, own, own_rows, y, labelled, confidence):
 
 def _forecast_numbers(old, new, own, deviation, y, labelled, confidence):
     """Return the content of a forecast for numbers."""
+    if len(old) < 2:
+        raise ValueError("old and new must be 2 rows of numbers or more; got 1")
     old, new = (x.reshape(len(x), -1) for x in (old, new))
     quantile, n_outputs = norm.ppf((1 + confidence) / 2), old.shape[1]
     if y is not None:
@@ -613,13 +621,7 @@ def _forecast_numbers(old, new, own, deviation, y, labelled, confidence):
             f"outputs; got {len(deviation)}"
         )
     squares = ((new - old) ** 2 / (1 if deviation is None else deviation**2)).mean(1)
-
-    def mean_and_half(values):
-        """Return a mean and half of its interval."""
-        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.inf
-        return float(values.mean()), float(quantile * error)
-
-    mean, half = mean_and_half(squares)
+    mean, half = _mean_and_half(squares, confidence)
     sides = [np.sqrt(max(mean + x, 0)) for x in (0, -half, half)]
     most_lost = bound = change = change_interval = estimate = interval = None
     if y is not None:
@@ -635,7 +637,7 @@ def _forecast_numbers(old, new, own, deviation, y, labelled, confidence):
         spread = _PART["numbers"] / norm.ppf(0.975) * 2 * rest * np.sqrt(mean)
         half = np.hypot(half, quantile * spread)
         if y is not None:
-            change, half = mean_and_half(errors[0] - errors[1])
+            change, half = _mean_and_half(errors[0] - errors[1], confidence)
         change_interval = _around(change, half, -most_lost, 2 * rest * most)
         estimate = float(min(own + change, 1))
         interval = _around(estimate, half, bound, 1.0)
@@ -658,6 +660,14 @@ def _forecast_numbers(old, new, own, deviation, y, labelled, confidence):
     }
 
 
+def _mean_and_half(values, confidence):
+    """Return a mean and half of its interval; that of one value is infinite."""
+    if len(values) == 1:
+        return float(values[0]), np.inf
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), float(norm.ppf((1 + confidence) / 2) * error)
+
+
 def _around(value, half, low, high):
     """Return an interval, within bounds."""
     return tuple(float(np.clip(value + side, low, high)) for side in (-half, half))
@@ -674,16 +684,16 @@ def _by_part(names, differences, changes, confidence):
             low, high = _proportion(part.sum(), n_rows, confidence)
             found[name] = (n_rows, float(part.mean()), low, high, change)
             continue
-        mean, half = float(part.mean()), np.inf
-        if n_rows > 1:
-            half = norm.ppf((1 + confidence) / 2) * part.std(ddof=1) / np.sqrt(n_rows)
+        mean, half = _mean_and_half(part, confidence)
         ends = (np.sqrt(max(mean + x, 0)) for x in (0, -half, half))
-        found[name] = (n_rows, *map(float, ends), change)
+        value, low, high = map(float, ends)
+        if n_rows == 1:
+            low = high = None
+        found[name] = (n_rows, value, low, high, change)
     return found
 
 
 _FIELDS = {
-    "format": str,
     "kind": str,
     "n_rows": int,
     "confidence": float,
@@ -951,18 +961,16 @@ class SwapForecast:
             flips = (f"{a} to {b} ({n})" for a, b, n in self.flips[:3])
             lines += [f"Most frequent changes of label: {', '.join(flips)}."]
         for what, part in (("class", self.per_class), ("group", self.per_group)):
-            if len(part) > 1:
-                worst = max(part, key=lambda name: part[name][1])
-                n, value, low, high, _ = part[worst]
-                values = [value, low, high]
+            # one row has no interval
+            known = {name: row for name, row in part.items() if row[2] is not None}
+            if len(known) > 1:
+                worst = max(known, key=lambda name: known[name][1])
+                n, *values, _ = known[worst]
                 form = ".3g" if self.kind == "numbers" else ".1%"
                 value, low, high = (format(x, form) for x in values)
                 lines += [
-                    f"The {what} that changes most: {worst}, {value} of {n} rows "
-                    f"({low} to {high})."
-                    if self.kind != "numbers"
-                    else f"The {what} that changes most: {worst}, by {value} "
-                    f"({low} to {high}) in {n} rows."
+                    f"The {what} that changes most: {worst}, {value} ({low} to {high}) "
+                    f"in {n} rows."
                 ]
         if self.kind != "numbers" and len(self.unlabelled):
             n = min(50, len(self.unlabelled))
@@ -1020,19 +1028,11 @@ class SwapForecast:
         str or None
             The text, or None if it was written to `path`.
         """
-        content = {"format": _FORMAT}
-        for name in _FIELDS:
-            if name != "format":
-                value = getattr(self, name)
-                if isinstance(value, dict):
-                    value = [[key, *row] for key, row in value.items()]
-                content[name] = value.tolist() if name == "unlabelled" else value
-        text = dump_json(content)
-        if path is None:
-            return text
-        with atomic_write(path) as file:
-            file.write(text.encode())
-        return None
+        content = {name: getattr(self, name) for name in _FIELDS}
+        content["unlabelled"] = self.unlabelled.tolist()
+        for name in ("per_class", "per_group"):
+            content[name] = [[key, *row] for key, row in content[name].items()]
+        return write_json(content, _FORMAT, path)
 
     @classmethod
     def from_json(cls, source):
@@ -1053,14 +1053,8 @@ class SwapForecast:
         ValueError
             If `source` is no such forecast, or it was damaged or altered.
         """
-        is_text = isinstance(source, str) and source.lstrip().startswith("{")
-        text = source if is_text else Path(source).read_bytes()
         with parsing(f"source must be a forecast written by {_FORMAT}.to_json"):
-            content = parse_json(text, _FIELDS)
-            if (found := content.pop("format")) != _FORMAT:
-                raise ValueError(f"its format must be {_FORMAT}; got {found!r}")
-            if unknown := set(content) - set(_FIELDS):
-                raise KeyError(f"it must have the keys {list(_FIELDS)}; got {unknown}")
+            content = read_json(source, _FORMAT, _FIELDS)
             for name in ("per_class", "per_group"):
                 content[name] = {key: tuple(row) for key, *row in content[name]}
             content["unlabelled"] = np.array(content["unlabelled"], dtype=np.intp)

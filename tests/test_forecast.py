@@ -346,6 +346,7 @@ def test_rows_and_columns_in_another_order_are_refused():
 
 
 OLD, NEW, Y = two_models(40)
+DAYS = np.array(["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"], "M8[D]")
 
 
 @pytest.mark.parametrize(
@@ -370,6 +371,7 @@ OLD, NEW, Y = two_models(40)
         ((OLD[:, 0], NEW[:, 0]), {"own_score": (0.5, 0)}, "above 0"),
         ((OLD[:, 0], NEW[:, 0]), {"own_score": (0.5, [1, 2])}, "one deviation"),
         ((OLD[:, 0], NEW[:, 0]), {"y": np.ones(40)}, "that differ"),
+        ((OLD[:1, 0], NEW[:1, 0]), {}, "2 rows"),
         ((Y, Y), {"labelled": [1]}, "y must be the labels"),
         ((Y, Y), {"y": [1, 2], "labelled": [1]}, "one for each row"),
         ((Y, Y), {"y": [1, 2], "labelled": [1, 1]}, "distinct"),
@@ -416,8 +418,20 @@ def test_what_a_forecast_lacks(forecast, call, message):
         forecast_swap(Y.astype(str), Y.astype(str), own_score=(30, 40)),
         forecast_swap(OLD[:, :2] * 3, NEW[:, :2] * 3, own_score=(0.9, [1, 2])),
         forecast_swap(OLD[:1], NEW[:1], own_score=0.8),
+        forecast_swap(OLD[:, 0], NEW[:, 0], groups=["a"] * 38 + ["b", "c"]),
+        forecast_swap(DAYS[Y], DAYS[NEW.argmax(axis=1)], classes=DAYS),
+        forecast_swap(Y > 1, OLD.argmax(axis=1) > 1, y=Y > 0),
     ],
-    ids=["probabilities", "no own score", "labels", "numbers", "one row"],
+    ids=[
+        "probabilities",
+        "no own score",
+        "labels",
+        "numbers",
+        "one row",
+        "groups of one row",
+        "times",
+        "bools",
+    ],
 )
 def test_json(forecast, tmp_path):
     """Everything but the probabilities returns, and the same words."""

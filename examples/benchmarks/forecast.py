@@ -1,9 +1,9 @@
 """How well a change of encoder is forecast without labels, on real encoders.
 
 ``SKINVARIANT_DATA=folder python examples/benchmarks/forecast.py [--cases cora ...]
-[--seeds n] [--cache folder]`` fits the voting model on each encoder, stitches it to each
-other one by 30, 100 and 300 anchors, and forecasts from the probabilities of the test
-rows and the old model's accuracy on them.  It prints
+[--seeds n] [--cache folder]`` fits the voting model on each encoder, stitches it to
+each other one by 30, 100 and 300 anchors, and forecasts from the probabilities of the
+test rows and the old model's accuracy on them.  It prints
 
 - for `forecast_swap` with probabilities and with labels alone, the bare agreement and
   the new model's mean confidence: the mean absolute error of the accuracy, the mean and
@@ -97,8 +97,8 @@ def labelled_errors(pair, own, accuracy, rng, n_draws=10):
     old, new, y = pair["old"], pair["new"], pair["y"]
     forecast = forecast_swap(old, new, own_score=own)
     errors = {"suspects": [], "at random": [], "share at random": []}
-    for draw in range(n_draws):
-        order = rng.permutation(len(y))  # another draw of suspects: rows in other order
+    for _ in range(n_draws):
+        order = rng.permutation(len(y))  # rows in other order: another draw
         shuffled = forecast_swap(old[order], new[order], own_score=own)
         suspects = order[shuffled.suspects(N_LABELS)] if shuffled.flips else order[:1]
         at_random = rng.permutation(len(y))[:N_LABELS]
@@ -200,11 +200,9 @@ def show(title, rows):
         if name in rows[0]["covered"]:
             line += f"  covered {np.mean([row['covered'][name] for row in rows]):.3f}"
         print(line)
-    measured = [row["violated, own measured"] for row in rows]
-    print(
-        f"  bound violated {np.sum([row['violated'] for row in rows])}, with a measured "
-        f"own accuracy {np.mean(measured):.4f}"
-    )
+    violated = np.sum([row["violated"] for row in rows])
+    measured = np.mean([row["violated, own measured"] for row in rows])
+    print(f"  bound violated {violated}, with a measured own accuracy {measured:.4f}")
     labels = rows[0]["labels"]
     means = (f"{x} {np.mean([row['labels'][x] for row in rows]):.4f}" for x in labels)
     print(f"  error with {N_LABELS} labels: {', '.join(means)}")
@@ -221,8 +219,8 @@ def show(title, rows):
     if anchors := [row["anchors"] for row in rows if "anchors" in row]:
         gaps, errors = np.transpose(anchors)
         print(
-            f"  from the anchors alone: disagreement off by {gaps.mean():+.3f} (mean of "
-            f"sizes {np.abs(gaps).mean():.3f}), accuracy by {np.abs(errors).mean():.3f}"
+            f"  from the anchors alone: disagreement off by {gaps.mean():+.3f} (size "
+            f"{np.abs(gaps).mean():.3f}), accuracy by {np.abs(errors).mean():.3f}"
         )
 
 

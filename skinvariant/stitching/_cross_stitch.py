@@ -211,9 +211,7 @@ def cross_stitch(
         scorer=scorer,
         counts_hits=counts_hits,
         rows=rows,
-        times=np.stack(
-            [np.bincount(x, minlength=len(every)) for x in rows], dtype=float
-        ),
+        times=np.array([np.bincount(x, minlength=len(every)) for x in rows], float),
         in_class={} if classes is None else _parts("class", y_test, classes),
         in_group=_check_groups(groups, len(y_test)),
     )

@@ -2,12 +2,11 @@
 
 import dataclasses
 from numbers import Integral, Real
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import norm
 
-from skinvariant._files import atomic_write, dump_json, parse_json, parsing
+from skinvariant._files import parsing, read_json, write_json
 from skinvariant._validation import check_choice, check_number
 from skinvariant.stitching._methods import BASELINES, COMPARED, METHODS
 from skinvariant.stitching._summary import (
@@ -19,7 +18,6 @@ from skinvariant.stitching._summary import (
 
 _FORMAT = "skinvariant.StitchingReport"
 _FIELDS = {
-    "format": str,
     "spaces": list,
     "methods": list,
     "n_anchors": list,
@@ -440,7 +438,7 @@ class StitchingReport:
         str or None
             The text, or None if it was written to `path`.
         """
-        content = {"format": _FORMAT}
+        content = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):  # JSON knows no NaN
@@ -448,12 +446,7 @@ class StitchingReport:
                 values = [x if np.isfinite(x) else None for x in value.ravel().tolist()]
                 value = {"shape": shape, "values": values}
             content[field.name] = list(value) if isinstance(value, tuple) else value
-        text = dump_json(content)
-        if path is None:
-            return text
-        with atomic_write(path) as file:
-            file.write(text.encode())
-        return None
+        return write_json(content, _FORMAT, path)
 
     @classmethod
     def from_json(cls, source):
@@ -474,16 +467,9 @@ class StitchingReport:
         ValueError
             If `source` is no such report, or it was damaged or altered.
         """
-        is_text = isinstance(source, str) and source.lstrip().startswith("{")
-        text = source if is_text else Path(source).read_bytes()
-        wanted = f"source must be a report written by {_FORMAT}.to_json"
-        with parsing(wanted):
-            content = parse_json(text, _FIELDS)
-            if (found := content.pop("format")) != _FORMAT:
-                raise ValueError(f"its format must be {_FORMAT}; got {found!r}")
+        with parsing(f"source must be a report written by {_FORMAT}.to_json"):
+            content = read_json(source, _FORMAT, _FIELDS)
             for name, value in content.items():
-                if name not in _FIELDS:
-                    raise KeyError(f"it must have the keys {list(_FIELDS)}; got {name}")
                 if isinstance(value, list):
                     content[name] = tuple(value)
                 elif isinstance(value, dict):
