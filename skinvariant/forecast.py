@@ -38,8 +38,8 @@ _PART = {"probabilities": 0.5, "labels": 0.7, "numbers": 0.9}
 _LEAST_PROBABILITY = 1e-6
 # temperatures from 1/50 to 50
 _MOST = np.log(50)
-# by how much the sum of a row of probabilities may differ from 1: logs round
-_SUM = 0.02
+# by how much the sums of probabilities may differ from 1, in the median: logs round
+_SUM = 0.1
 # so few rows of two models may have no label in common
 _FEW = 20
 _KEPT = ("false_positives", "share")
@@ -257,9 +257,14 @@ def _read(name, values):
             return _as_labels(name, array), "labels", None
         return _as_numbers(name, array), "numbers", None
     array = _as_numbers(name, array)
-    sums = array.sum(axis=1, keepdims=True)
-    if array.min() < 0 or np.abs(sums - 1).max() > _SUM:
+    sums = array.sum(axis=1)
+    if array.min() < 0 or array.max() > 1 + _SUM or abs(np.median(sums) - 1) > _SUM:
         return array, "numbers", None
+    if np.abs(sums - 1).max() > 2 * _SUM:
+        raise ValueError(
+            f"the rows of {name} must sum to 1, as probabilities do; got sums from "
+            f"{sums.min():.3g} to {sums.max():.3g}"
+        )
     names = None if columns is None else np.asarray(columns)
     return array, "probabilities", names
 

@@ -331,6 +331,17 @@ def test_any_container_gives_the_same():
     assert forecast_swap(*framed).classes == tuple(names)
 
 
+@pytest.mark.parametrize("n_classes", [2, 10, 30])
+@pytest.mark.parametrize("decimals", [2, 4])
+def test_rounded_logs_are_probabilities(n_classes, decimals):
+    """Even where their rows sum to 1 roughly."""
+    old, new, _ = two_models(200, n_classes)
+    exact = forecast_swap(old, new, own_score=0.8)
+    found = forecast_swap(old.round(decimals), new.round(decimals), own_score=0.8)
+    assert found.kind == "probabilities"
+    assert found.estimate == pytest.approx(exact.estimate, abs=0.02)
+
+
 def test_rows_and_columns_in_another_order_are_refused():
     """Frames name their rows and columns; a mismatch is no disagreement."""
     pd = pytest.importorskip("pandas")
@@ -356,6 +367,7 @@ DAYS = np.array(["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"], "M8[D]
         ((OLD, NEW.argmax(axis=1)), {}, "of one kind for the same rows"),
         ((OLD, NEW[:, :3]), {}, "of one kind for the same rows"),
         ((OLD, 2 * NEW), {}, "of one kind for the same rows"),
+        ((OLD, NEW * np.where(Y > 0, 1, 0.5)[:, None]), {}, "must sum to 1"),
         ((OLD, NEW), {"classes": [0, 1, 2]}, "name each column"),
         ((OLD, NEW), {"classes": [0, 1, 2, 2]}, "distinct"),
         ((OLD[:, 0], NEW[:, 0]), {"classes": [0, 1]}, "whose rows sum to 1"),
