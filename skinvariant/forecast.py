@@ -64,9 +64,11 @@ def accuracy_bounds(own, disagreement):
 
     Returns
     -------
-    low, high : float
-        The bounds, each of which some labels reach where there are 3 classes or more.
-        Their middle is ``min(own, 1 - disagreement)``, unless it is cut at 0.
+    low : float
+        The lower bound.
+    high : float
+        The upper one.  Each is reached by some labels where there are 3 classes or
+        more.  Their middle is ``min(own, 1 - disagreement)``, unless it is cut at 0.
 
     Examples
     --------
@@ -138,7 +140,7 @@ def expected_changes(old, new, own):
     >>> import numpy as np
     >>> from skinvariant.forecast import expected_changes
     >>> old, new = np.array([0, 1, 1, 0, 1]), np.array([0, 1, 0, 1, 1])
-    >>> expected_changes(old, new, own=0.8).tolist()
+    >>> expected_changes(old, new, own=0.8).round(3).tolist()
     [0.0, 0.0, -0.5, -0.5, 0.0]
     """
     labels = [x if x.ndim == 1 else x.argmax(axis=1) for x in (old, new)]
@@ -192,9 +194,9 @@ def least_accuracy(n_differ, n_rows, own=None, own_rows=None, confidence=0.95):
     --------
     >>> from skinvariant.forecast import least_accuracy
     >>> [round(x, 3) for x in least_accuracy(30, 1000, own=0.9)]
-    [0.041, 0.859]
+    [0.04, 0.86]
     >>> [round(x, 3) for x in least_accuracy(30, 1000, own=0.9, own_rows=1000)]
-    [0.042, 0.838]
+    [0.043, 0.837]
     """
     # each of two uncertain parts may have half of the errors
     error = (1 - confidence) / (1 if own_rows is None else 2)
@@ -507,7 +509,12 @@ def forecast_swap(
     >>> forecast = forecast_swap(
     ...     old.predict_proba(X[1300:]), new.predict_proba(X_new[1300:]), own_score=own
     ... )
-    >>> print(forecast.summary())
+    >>> print(forecast.summary().splitlines()[0])
+    497 rows, 10 classes: the models disagree for 8.7% (95% interval 6.3% to 11.5%).
+    >>> round(forecast.estimate, 2), round(forecast.bound, 2)
+    (0.91, 0.85)
+    >>> round(new.score(X_new[1300:], y[1300:]), 2)
+    0.89
     """
     check_number("confidence", confidence, Real, 0.5, np.nextafter(1.0, 0))
     old, new, kind, classes = _check_pair(old, new, classes)
@@ -723,16 +730,16 @@ _FIELDS = {
 class SwapForecast:
     """What `forecast_swap` predicts of a change of encoder.
 
-    Attributes
+    Parameters
     ----------
     kind : {"labels", "probabilities", "numbers"}
         What the models predict.
     n_rows : int
         Number of rows.
-    classes : tuple or None
-        The labels; None of numbers.
     confidence : float
         That of all intervals and of `bound`.
+    classes : tuple or None
+        The labels; None of numbers.
     own_score : float or None
         The old model's accuracy or R2; None if it was not given.
     disagreement : float
@@ -756,6 +763,8 @@ class SwapForecast:
         model, and of each group.
     unlabelled : ndarray of int
         Rows with different labels whose true label was not given.
+    predictions : list of two ndarray of shape (n_rows, n_classes), default=None
+        Both models' probabilities; None of labels and numbers, and read from JSON.
 
     See Also
     --------
@@ -773,8 +782,8 @@ class SwapForecast:
     most_lost: float | None
     bound: float | None
     change: float | None
-    change_interval: tuple | None
     estimate: float | None
+    change_interval: tuple | None
     estimate_interval: tuple | None
     flips: tuple
     per_class: dict
@@ -827,8 +836,12 @@ class SwapForecast:
 
         Returns
         -------
-        threshold, low, high : float
-            The new model's threshold, and its interval from the number of rows.
+        threshold : float
+            The new model's threshold.
+        low : float
+            The lower end of its interval, which is due to the number of rows.
+        high : float
+            The upper one.
 
         Raises
         ------
@@ -852,7 +865,7 @@ class SwapForecast:
         >>> forecast = forecast_swap(old, new, own_score=0.75)
         >>> threshold, low, high = forecast.threshold(0.8, 1)
         >>> round(threshold, 2), round(low, 2), round(high, 2)
-        (0.64, 0.5, 0.78)
+        (0.64, 0.46, 0.98)
         """
         check_number("old_threshold", old_threshold, Real, 0, 1)
         check_choice("keep", keep, dict.fromkeys(_KEPT))

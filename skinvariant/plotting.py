@@ -1,4 +1,4 @@
-"""Pictures of reports, diagnoses, searches and spaces, drawn by matplotlib.
+"""Pictures of reports, forecasts, diagnoses, searches and spaces, by matplotlib.
 
 Each display holds data, and its `plot` draws them.  This needs
 ``pip install 'skinvariant[plot]'``.  The pictures fit a column of 3.5 inches and are
@@ -31,6 +31,7 @@ __all__ = [
     "SearchDisplay",
     "SpaceDisplay",
     "StitchingDisplay",
+    "SwapForecastDisplay",
 ]
 
 _COLUMN = 3.5  # inches
@@ -91,6 +92,52 @@ def _class_colors(n):
     # as strong as red, green and blue within [0, 1] allow
     room = np.where(hues > 0, 1 - brightness, brightness) / np.abs(hues)
     return brightness + np.minimum(room.min(axis=1, keepdims=True), 0.4) * hues
+
+
+# --- matrices ------------------------------------------------------------------
+
+
+def _draw_matrix(ax, matrix, names, values_format, **colors):
+    """Draw a heat map with numbers, those on the diagonal bold; return both."""
+    image = ax.imshow(matrix, **colors)
+    texts = np.full(matrix.shape, None, dtype=object)
+    for i, j in np.argwhere(~np.ma.getmaskarray(matrix)):
+        light = _is_light(image.cmap(image.norm(matrix[i, j])))
+        texts[i, j] = ax.text(
+            j,
+            i,
+            format(matrix[i, j], values_format),
+            color="black" if light else "white",
+            weight="bold" if i == j else "normal",
+            ha="center",
+            va="center",
+        )
+    ax.tick_params(length=0, labelsize="x-small")
+    ax.set_xticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), names)
+    return image, texts
+
+
+def _fit_matrix(ax, texts):
+    """Rotate labels that overlap, and shrink texts that do not fit their cells."""
+    draw = ax.figure.draw_without_rendering
+    points = 72 / ax.figure.dpi
+    draw()
+    if _overlap(ax.get_xticklabels()):
+        ax.tick_params(axis="x", labelrotation=90)
+        draw()
+    cell = ax.get_window_extent().width / len(texts)
+    labels = ax.get_xticklabels() + ax.get_yticklabels()
+    # a line of text is about 1.2 times as high as its font
+    size = min(labels[0].get_size(), cell * points / 1.3)
+    ax.tick_params(labelsize=size)
+    draw()
+    texts = [text for text in texts.flat if text is not None]
+    widest = max((max(text.get_window_extent().size) for text in texts), default=0)
+    cell = ax.get_window_extent().width / len(ax.get_xticks())
+    if widest > _FILLED * cell:
+        for text in texts:
+            text.set_size(text.get_size() * _FILLED * cell / widest)
 
 
 # --- head by encoder -----------------------------------------------------------
@@ -205,50 +252,16 @@ class StitchingDisplay:
             _, ax = plt.subplots(figsize=size, layout="compressed")
         self.ax_, self.figure_ = ax, ax.figure
         matrix = np.ma.masked_invalid(np.asarray(self.matrix, dtype=float))
-        self.image_ = ax.imshow(matrix, cmap=cmap, vmin=vmin, vmax=vmax)
-        self.texts_ = np.full(matrix.shape, None, dtype=object)
-        for i, j in np.argwhere(~np.ma.getmaskarray(matrix)):
-            light = _is_light(self.image_.cmap(self.image_.norm(matrix[i, j])))
-            self.texts_[i, j] = ax.text(
-                j,
-                i,
-                format(matrix[i, j], values_format),
-                color="black" if light else "white",
-                weight="bold" if i == j else "normal",
-                ha="center",
-                va="center",
-            )
+        how = {"cmap": cmap, "vmin": vmin, "vmax": vmax}
+        self.image_, self.texts_ = _draw_matrix(
+            ax, matrix, self.spaces, values_format, **how
+        )
         ax.set_xlabel("encoder")
         ax.set_ylabel("head trained on")
-        ax.tick_params(length=0, labelsize="x-small")
-        places = range(len(self.spaces))
-        ax.set_xticks(places, self.spaces)
-        ax.set_yticks(places, self.spaces)
         if self.name is not None:
             ax.set_title(self.name, fontsize="medium")
-        self._fit()
+        _fit_matrix(ax, self.texts_)
         return self
-
-    def _fit(self):
-        """Rotate labels that overlap, and shrink texts that do not fit their cells."""
-        ax, draw = self.ax_, self.figure_.draw_without_rendering
-        points = 72 / self.figure_.dpi
-        draw()
-        if _overlap(ax.get_xticklabels()):
-            ax.tick_params(axis="x", labelrotation=90)
-            draw()
-        cell = ax.get_window_extent().width / len(self.spaces)
-        labels = ax.get_xticklabels() + ax.get_yticklabels()
-        # a line of text is about 1.2 times as high as its font
-        size = min(labels[0].get_size(), cell * points / 1.3)
-        ax.tick_params(labelsize=size)
-        draw()
-        texts = [text for text in self.texts_.flat if text is not None]
-        widest = max((text.get_window_extent().width for text in texts), default=0)
-        cell = ax.get_window_extent().width / len(self.spaces)
-        if widest > _FILLED * cell:
-            for text in texts:
-                text.set_size(text.get_size() * _FILLED * cell / widest)
 
 
 # --- score by number of anchors ------------------------------------------------
@@ -410,6 +423,247 @@ class AnchorCurveDisplay:
         if _overlap(ax.get_xticklabels()):
             ax.tick_params(axis="x", labelrotation=90)
         return self
+
+
+# --- forecast ------------------------------------------------------------------
+
+
+class SwapForecastDisplay:
+    """Which labels change at a swap, and the score after it, with its bound.
+
+    Parameters
+    ----------
+    flips : sequence of tuple (label, label, int)
+        From which label of the old model to which other one, in how many rows.
+    classes : sequence of label, or None
+        All labels; None: the models predict numbers, and there is no matrix.
+    n_rows : int
+        Number of rows.
+    own : float, default=0.0
+        The old model's score; 0 if all scores are changes from it.
+    bound : float, default=None
+        The least score after the swap; None: neither `bound` nor `estimate` is known.
+    estimate : float, default=None
+        The estimated score after the swap.
+    interval : tuple of (float, float), default=None
+        The ends of its interval.
+    confidence : float, default=0.95
+        That of bound and interval.
+    score_name : str, default="accuracy"
+        What the scores are.
+
+    Attributes
+    ----------
+    image_ : matplotlib AxesImage or None
+        The heat map.
+    texts_ : ndarray of shape (n_drawn, n_drawn), dtype object, or None
+        The numbers in the cells; None if a cell is empty.
+    own_, bound_ : matplotlib Line2D or None
+        The marks of the old model's score, and of the bound.
+    estimate_ : matplotlib ErrorbarContainer or None
+        The mark of the estimate, with its interval.
+    axes_ : ndarray of shape (2,) or (1,), dtype object
+        Where matrix and scores are drawn; of numbers the scores alone.
+    figure_ : matplotlib Figure
+        The figure around it.
+
+    See Also
+    --------
+    skinvariant.forecast_swap : Makes a forecast.
+    SwapForecastDisplay.from_forecast : Takes the data from one.
+
+    Examples
+    --------
+    >>> from skinvariant import forecast_swap
+    >>> from skinvariant.plotting import SwapForecastDisplay
+    >>> old = ["cat"] * 6 + ["dog"] * 4
+    >>> new = ["cat"] * 5 + ["dog"] * 5
+    >>> forecast = forecast_swap(old, new, own_score=0.9)
+    >>> display = SwapForecastDisplay.from_forecast(forecast).plot()
+    >>> display.texts_[0, 1].get_text()
+    '1'
+    >>> display.texts_[1, 0] is None
+    True
+    """
+
+    def __init__(
+        self,
+        flips,
+        classes,
+        n_rows,
+        *,
+        own=0.0,
+        bound=None,
+        estimate=None,
+        interval=None,
+        confidence=0.95,
+        score_name="accuracy",
+    ):
+        self.flips = flips
+        self.classes = classes
+        self.n_rows = n_rows
+        self.own = own
+        self.bound = bound
+        self.estimate = estimate
+        self.interval = interval
+        self.confidence = confidence
+        self.score_name = score_name
+
+    @classmethod
+    def from_forecast(cls, forecast):
+        """Take the data from a forecast.
+
+        Parameters
+        ----------
+        forecast : SwapForecast
+            What `skinvariant.forecast_swap` returned.  Where it has no `own_score`, the
+            scores are changes of the accuracy.
+
+        Returns
+        -------
+        SwapForecastDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        ValueError
+            If the forecast is one of numbers and has no `own_score`.
+        """
+        name = "accuracy" if forecast.classes is not None else "R2"
+        scores = {
+            "own": forecast.own_score,
+            "bound": forecast.bound,
+            "estimate": forecast.estimate,
+            "interval": forecast.estimate_interval,
+        }
+        if forecast.own_score is None:
+            if forecast.classes is None:
+                raise ValueError(
+                    "a forecast of numbers must have an R2 to be drawn: pass "
+                    "own_score= or y= to forecast_swap; got one without"
+                )
+            name = f"change of {name}"
+            scores = {
+                "own": 0.0,
+                "bound": -forecast.most_lost,
+                "estimate": forecast.change,
+                "interval": forecast.change_interval,
+            }
+        return cls(
+            forecast.flips,
+            forecast.classes,
+            forecast.n_rows,
+            confidence=forecast.confidence,
+            score_name=name,
+            **scores,
+        )
+
+    def plot(self, axes=None, *, n_classes=12, cmap="cividis_r"):
+        """Draw the matrix and the scores.
+
+        Parameters
+        ----------
+        axes : sequence of two matplotlib Axes, default=None
+            Where to draw matrix and scores; of numbers one, for the scores.  None: a
+            new figure.
+        n_classes : int, default=12
+            How many classes at most, those in the most changes.
+        cmap : str or matplotlib Colormap, default="cividis_r"
+            Colours of the counts.
+
+        Returns
+        -------
+        SwapForecastDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError, TypeError
+            If `n_classes` is not a positive integer.
+        """
+        check_number("n_classes", n_classes, Integral, 1)
+        plt = _pyplot()
+        if axes is None:
+            heights = [1] if self.classes is None else [3, 1]
+            _, axes = plt.subplots(
+                len(heights),
+                figsize=(_COLUMN, 1.15 * sum(heights)),
+                layout="constrained",
+                height_ratios=heights,
+            )
+        self.axes_ = np.ravel(np.asarray(axes, dtype=object))
+        self.figure_ = self.axes_[0].figure
+        self.image_ = self.texts_ = None
+        self._draw_scores(self.axes_[-1])
+        if self.classes is not None:
+            self._draw_flips(self.axes_[0], n_classes, cmap)
+        return self
+
+    def _draw_flips(self, ax, n_classes, cmap):
+        """Draw how often one label becomes another one."""
+        places = {label: i for i, label in enumerate(self.classes)}
+        counts = np.zeros((len(places), len(places)), dtype=int)
+        for old, new, n_rows in self.flips:
+            counts[places[old], places[new]] = n_rows
+        title = f"{counts.sum()} of {self.n_rows} rows change their label"
+        # of equally frequent ones the first
+        order = np.argsort(-(counts.sum(axis=0) + counts.sum(axis=1)), kind="stable")
+        drawn = np.sort(order[:n_classes])
+        counts = counts[np.ix_(drawn, drawn)]
+        if len(drawn) < len(places):
+            title += (
+                f"\n{counts.sum()} of them between these {len(drawn)} classes"
+                f"\n(those that change most of {len(places)})"
+            )
+        ends = -0.5, len(drawn) - 0.5
+        ax.plot(ends, ends, color=_LIGHT, linewidth=1, zorder=0)
+        names = [str(self.classes[i]) for i in drawn]
+        how = {"cmap": cmap, "vmin": 0, "vmax": max(counts.max(), 1)}
+        matrix = np.ma.masked_equal(counts, 0)
+        self.image_, self.texts_ = _draw_matrix(ax, matrix, names, "d", **how)
+        ax.set_xlabel("new model's label", fontsize="small")
+        ax.set_ylabel("old model's label", fontsize="small")
+        ax.set_title(title, fontsize="small")
+        _fit_matrix(ax, self.texts_)
+
+    def _draw_scores(self, ax):
+        """Draw the score before the swap, and what is known of the one after it."""
+        ax.axvline(self.own, color=_LIGHT, linestyle="--", linewidth=1, zorder=0)
+        style = {"color": _DARK, "linestyle": "none", "markersize": 6}
+        (self.own_,) = ax.plot(self.own, 0, marker="D", **style)
+        rows, values = ["before"], [self.own]
+        self.estimate_ = self.bound_ = None
+        if self.estimate is not None:
+            ends = np.abs(np.subtract(self.interval, self.estimate))
+            how = {"color": _DARK, "marker": "o", "capsize": 3, "elinewidth": 2}
+            self.estimate_ = ax.errorbar(
+                self.estimate, len(rows), xerr=ends[:, np.newaxis], **how
+            )
+            rows, values = [*rows, "estimate"], [*values, self.estimate]
+        if self.bound is not None:
+            (self.bound_,) = ax.plot(self.bound, len(rows), marker=">", **style)
+            rows, values = [*rows, "at least"], [*values, self.bound]
+        for place, value in enumerate(values):
+            ax.annotate(  # in a column right of the axes
+                f"{value:.3f}",
+                (1, place),
+                xytext=(4, 0),
+                xycoords=ax.get_yaxis_transform(),
+                textcoords="offset points",
+                fontsize="x-small",
+                va="center",
+            )
+        ax.set_yticks(range(len(rows)), rows, fontsize="x-small")
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        ax.tick_params(axis="x", labelsize="x-small")
+        ax.margins(x=0.08)
+        ax.set_xlabel(
+            f"{self.score_name}, {self.confidence:.0%} confidence", fontsize="small"
+        )
+        ax.spines[["top", "right"]].set_visible(False)
 
 
 # --- diagnosis -----------------------------------------------------------------

@@ -9,7 +9,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skinvariant import RelativeProjector
+from skinvariant import RelativeProjector, forecast_swap
 from skinvariant.datasets import make_related_spaces
 from skinvariant.model_selection import AcrossEncoders, stitched_scores
 from skinvariant.plotting import (
@@ -18,6 +18,7 @@ from skinvariant.plotting import (
     SearchDisplay,
     SpaceDisplay,
     StitchingDisplay,
+    SwapForecastDisplay,
 )
 from skinvariant.stitching import StitchingReport, cross_stitch
 
@@ -104,6 +105,7 @@ def test_importing_does_not_load_matplotlib():
         DiagnosisDisplay({"none": 1.0}, "none", {(1, 2, 3): 1.0}, (1, 2, 3)),
         SearchDisplay([0.5], [0.5]),
         SpaceDisplay((np.eye(2),) * 2, (np.eye(2),) * 2),
+        SwapForecastDisplay((), "ab", 1),
     ],
     ids=lambda display: type(display).__name__,
 )
@@ -219,6 +221,113 @@ def test_limits_of_colours_are_taken():
     """So that two pictures can be compared."""
     display = StitchingDisplay(np.eye(2), ["a", "b"]).plot(vmin=-1, vmax=3)
     assert display.image_.get_clim() == (-1, 3)
+
+
+# --- forecast -----------------------------------------------------------------------
+
+
+def logged(n_classes, share=0.2, n_rows=1000):
+    """Labels of two models, of which some differ."""
+    rng = np.random.default_rng(0)
+    old, other = rng.integers(n_classes, size=(2, n_rows))
+    return old, np.where(rng.random(n_rows) < share, other, old)
+
+
+def test_a_forecast_is_drawn_as_it_is():
+    """Counts off the diagonal and nothing on it; own score, estimate and bound."""
+    old, new = logged(5)
+    forecast = forecast_swap(old, new, own_score=(180, 200), confidence=0.9)
+    display = SwapForecastDisplay.from_forecast(forecast)
+    assert display.plot() is display
+    for (i, j), text in np.ndenumerate(display.texts_):
+        n_rows = np.sum((old == i) & (new == j))
+        assert (text is None) == (i == j or not n_rows)
+        assert text is None or text.get_text() == str(n_rows)
+    matrix, scores = display.axes_
+    assert [x.get_text() for x in matrix.get_xticklabels()] == list("01234")
+    assert matrix.get_ylabel() == "old model's label"
+    assert matrix.get_title() == f"{np.sum(old != new)} of 1000 rows change their label"
+    assert display.own_.get_xdata() == [forecast.own_score]
+    assert display.bound_.get_xdata() == [forecast.bound]
+    dot, _, (bar,) = display.estimate_
+    assert dot.get_xdata() == [forecast.estimate]
+    ends = bar.get_segments()[0][:, 0]
+    np.testing.assert_allclose(ends, forecast.estimate_interval)
+    values = [forecast.own_score, forecast.estimate, forecast.bound]
+    assert [text.get_text() for text in scores.texts] == [f"{x:.3f}" for x in values]
+    assert scores.get_xlabel() == "accuracy, 90% confidence"
+    low, high = scores.get_xlim()
+    assert low < forecast.bound < forecast.own_score < high
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 12, 200])
+def test_a_forecast_of_many_classes_can_be_read(n_classes):
+    """The classes that change most, as many as fit, and what is left out is written."""
+    names = np.array([f"issue, kind {i:03d}" for i in range(n_classes)])
+    old, new = logged(n_classes)
+    old[:40], new[:40] = 0, n_classes - 1
+    forecast = forecast_swap(names[old], names[new], own_score=0.9)
+    display = SwapForecastDisplay.from_forecast(forecast).plot()
+    matrix = display.axes_[0]
+    drawn = [label.get_text() for label in matrix.get_yticklabels()]
+    assert len(drawn) == min(n_classes, 12) == len(display.texts_)
+    assert {drawn[0], drawn[-1]} == {names[0], names[-1]}
+    assert display.figure_.get_figwidth() == 3.5
+    for labels in (matrix.get_xticklabels(), matrix.get_yticklabels()):
+        assert n_overlaps(labels) == 0
+    assert n_overlaps([text for text in display.texts_.flat if text]) == 0
+    page = display.figure_.bbox
+    for ax in display.axes_:
+        around = ax.get_tightbbox()
+        assert around.x0 >= page.x0
+        assert around.y0 >= page.y0
+        assert around.x1 <= page.x1
+        assert around.y1 <= page.y1
+    among = np.isin(names[old], drawn) & np.isin(names[new], drawn) & (old != new)
+    written = f"{among.sum()} of them between these 12 classes"
+    assert (written in matrix.get_title()) == (n_classes > 12)
+    fewer = SwapForecastDisplay.from_forecast(forecast).plot(n_classes=2)
+    assert len(fewer.texts_) == 2
+
+
+def test_a_forecast_without_own_score_is_drawn_as_a_change():
+    """What is known: how much is lost at most, and with labels the estimate, too."""
+    old, new = logged(3)
+    forecast = forecast_swap(old, new)
+    display = SwapForecastDisplay.from_forecast(forecast).plot()
+    assert display.estimate_ is None
+    assert display.own_.get_xdata() == [0]
+    assert display.bound_.get_xdata() == [-forecast.most_lost]
+    assert display.axes_[1].get_xlabel() == "change of accuracy, 95% confidence"
+    rows = forecast.suspects(30)
+    told = forecast_swap(old, new, y=old[rows], labelled=rows)
+    display = SwapForecastDisplay.from_forecast(told).plot()
+    assert display.estimate_[0].get_xdata() == [told.change]
+
+
+def test_a_forecast_of_numbers_has_no_matrix():
+    """One axis, of R2; without an R2 there is nothing to draw."""
+    old = np.linspace(-1.5, 1.5, 50)
+    forecast = forecast_swap(old, old + 0.1 * np.cos(old), own_score=(0.8, 1.0))
+    display = SwapForecastDisplay.from_forecast(forecast).plot()
+    assert display.image_ is display.texts_ is None
+    (scores,) = display.axes_
+    assert scores.get_xlabel() == "R2, 95% confidence"
+    assert display.estimate_[0].get_xdata() == [forecast.estimate]
+    with pytest.raises(ValueError, match=r"must have an R2 .*: pass own_score="):
+        SwapForecastDisplay.from_forecast(forecast_swap(old, old + 0.1))
+
+
+def test_models_that_agree_are_drawn():
+    """Without a warning, and with no number in any cell; in given axes, too."""
+    old, _ = logged(3)
+    _, axes = plt.subplots(2)
+    forecast = forecast_swap(old, old, own_score=0.9)
+    display = SwapForecastDisplay.from_forecast(forecast).plot(axes)
+    assert not display.texts_.any()
+    assert list(display.axes_) == list(axes)
+    with pytest.raises(ValueError, match="n_classes must be"):
+        display.plot(n_classes=0)
 
 
 # --- two spaces ----------------------------------------------------------------

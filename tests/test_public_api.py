@@ -14,6 +14,7 @@ MODULES = [
     "skinvariant.comparison",
     "skinvariant.datasets",
     "skinvariant.diagnosis",
+    "skinvariant.forecast",
     "skinvariant.guard",
     "skinvariant.metrics",
     "skinvariant.model_selection",
@@ -78,6 +79,7 @@ def test_the_package_lists_its_names_and_nothing_else():
         "RelativeProjector",
         "cross_stitch",
         "diagnose",
+        "forecast_swap",
         "select_anchors",
         "stitch",
     ]
@@ -122,6 +124,9 @@ def public_names():
     methods = ("matrix", "stitching_index", "interval", "best_baseline", "passes")
     methods += ("to_frame", "to_json", "from_json", "summary")
     yield from (f"{report}.{method}" for method in methods)
+    methods = ("suspects", "threshold", "passes", "summary", "to_frame", "to_json")
+    for method in (*methods, "from_json"):
+        yield f"skinvariant.forecast.SwapForecast.{method}"
     for kind in ("Classifier", "Regressor"):
         for method in ("fit", "predict"):
             yield f"skinvariant.pooling.Pooled{kind}.{method}"
@@ -133,6 +138,7 @@ def public_names():
         ("SearchDisplay", "from_search"),
         ("SpaceDisplay", "from_spaces"),
         ("StitchingDisplay", "from_report"),
+        ("SwapForecastDisplay", "from_forecast"),
     ):
         for method in (source, "plot"):
             yield f"skinvariant.plotting.{display}.{method}"
