@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from functools import cached_property
 from numbers import Integral, Real
 
 import numpy as np
@@ -889,9 +890,7 @@ class SwapForecast:
                     "own_score= to forecast_swap, or keep='share'; got a forecast "
                     "without own_score"
                 )
-            after = np.mean(accuracy_bounds(self.own_score, self.disagreement))
-            joint = _joint_posterior(*self.predictions, self.own_score, after)
-            others -= joint[:, column]
+            others -= self._joint[:, column]
         passing = old >= old_threshold
         if passing.all() or not passing.any():
             raise ValueError(
@@ -907,6 +906,12 @@ class SwapForecast:
         wanted = np.array([share, share + half, share - half])
         places = np.searchsorted(shares, wanted - 1e-9).clip(0, self.n_rows - 1)
         return tuple(new[order][places].tolist())
+
+    @cached_property
+    def _joint(self):
+        """The probabilities of the classes by both models, for all thresholds."""
+        after = np.mean(accuracy_bounds(self.own_score, self.disagreement))
+        return _joint_posterior(*self.predictions, self.own_score, after)
 
     def passes(self, max_loss=0.02, *, by="bound"):
         """Return whether the change of encoder costs little enough.
