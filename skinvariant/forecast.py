@@ -33,8 +33,8 @@ __all__ = [
 
 _FORMAT = "skinvariant.SwapForecast"
 # Half an interval of 95%, as a part of the way from the middle of the bounds to one of
-# them: the least multiple of .1 that covers .93 on each data set of
-# examples/benchmarks/forecast.py
+# them: the least multiple of .1 that covers .93 on each data set and way of swapping of
+# examples/benchmarks/forecast.py; of numbers, of targets made from other encoders
 _PART = {"probabilities": 0.5, "labels": 0.7, "numbers": 0.9}
 _LEAST_PROBABILITY = 1e-6
 # temperatures from 1/50 to 50

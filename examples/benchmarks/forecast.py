@@ -92,7 +92,7 @@ def accuracies(pair):
     return [pair[x].argmax(axis=1) == pair["y"] for x in ("old", "new")]
 
 
-def labelled_errors(pair, own, accuracy, rng, n_draws=10):
+def labelled_errors(pair, own, accuracy, rng, n_draws=3):
     """Return the errors of the accuracy with labels of some rows."""
     old, new, y = pair["old"], pair["new"], pair["y"]
     forecast = forecast_swap(old, new, own_score=own)
@@ -186,7 +186,11 @@ def rank_correlations(rows, name):
     everything = [(row["estimates"][name], row["accuracy"]) for row in rows]
     values, spread = np.array(values), np.array(spread)
     wide = values[spread].mean() if spread.any() else np.nan
-    return values.mean(), wide, spearmanr(*np.transpose(everything))[0]
+    return (
+        values.mean() if len(values) else np.nan,
+        wide,
+        spearmanr(*np.transpose(everything))[0],
+    )
 
 
 def show(title, rows):
