@@ -416,8 +416,8 @@ class _InvariantVoting(BaseEstimator):
         Notes
         -----
         Anchors are rows that the heads were trained on, and so no sample of the rows to
-        come.  On 56 pairs of real encoders their disagreement differed from that of test
-        rows by .10, .08 and .06 in the mean, with 30, 100 and 300 anchors, in either
+        come.  On 56 pairs of real encoders their disagreement was off that of test rows
+        by .10, .08 and .06 in the mean, with 30, 100 and 300 anchors, in either
         direction: by +.13 for questions (TREC), by -.06 for images that the encoders
         had been trained on.  No correction is made, since its sign is not known
         beforehand.  The estimated accuracy was off by .08, .05 and .03; that from the
