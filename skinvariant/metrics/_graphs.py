@@ -10,10 +10,13 @@ from sklearn.utils.random import sample_without_replacement
 
 from skinvariant._validation import check_number
 from skinvariant.metrics._products import compare_euclidean, prepare_euclidean
-from skinvariant.metrics._rows import BATCH, ROUNDINGS
+from skinvariant.metrics._rows import BATCH
 
 # a graph has no more rows than these beside the anchors, since all pairs are compared
 MOST_ROWS = 5_000
+# distances that differ by no more than this part are equal: so are they in float32, and
+# after a rotation or `pre`, whose rounding breaks ties
+_TIES = 1e-6
 
 
 def rows_of_graph(n_rows):
@@ -41,20 +44,20 @@ def rows_of_graph(n_rows):
     return np.sort(sample_without_replacement(n_rows, MOST_ROWS, random_state=0))
 
 
-def _neighbours(gaps, count, tolerance):
+def _neighbours(gaps, count):
     """Return which of the distances in each row are its `count` smallest, and ties."""
     last = min(count, gaps.shape[1]) - 1
     limits = np.partition(gaps, last, axis=1)[:, last]
-    return gaps <= limits[:, None] * (1 + tolerance)
+    return gaps <= limits[:, None] * (1 + _TIES)
 
 
-def _bridges(gaps, labels, tolerance):
+def _bridges(gaps, labels):
     """Return the nearest pairs of rows, and ties, between each two components."""
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], np.arange(labels.max() + 1))
     nearest = np.minimum.reduceat(gaps[:, order], starts, axis=1)
     nearest = np.minimum.reduceat(nearest[order], starts, axis=0)
-    limits = nearest * (1 + tolerance)
+    limits = nearest * (1 + _TIES)
     np.fill_diagonal(limits, -1.0)
     return gaps <= limits[labels][:, labels]
 
@@ -65,23 +68,22 @@ def prepare_geodesic(anchors, n_neighbors=10, *, rows=None):
     Its rows are the anchors and `rows`, of equal ones one.
     """
     check_number("metric_params n_neighbors of geodesic", n_neighbors, Integral, 1)
-    tolerance = ROUNDINGS * float(np.finfo(anchors.dtype).eps)
     both = anchors if rows is None else np.concatenate([anchors, rows])
     nodes, places = np.unique(both.astype(np.float64), axis=0, return_inverse=True)
     prepared = prepare_euclidean(nodes)
     gaps = compare_euclidean(nodes, *prepared)
     # each row is itself the nearest one
-    linked = _neighbours(gaps, n_neighbors + 1, tolerance)
+    linked = _neighbours(gaps, n_neighbors + 1)
     n_parts, labels = connected_components(csr_array(linked), directed=False)
     if n_parts > 1:
-        linked |= _bridges(gaps, labels, tolerance)
+        linked |= _bridges(gaps, labels)
     graph = csr_array((gaps[linked], np.nonzero(linked)), shape=gaps.shape)
     sources = places.ravel()[: len(anchors)]
     paths = dijkstra(graph, directed=False, indices=sources)
-    return np.ascontiguousarray(paths.T), int(n_neighbors), tolerance, *prepared
+    return np.ascontiguousarray(paths.T), int(n_neighbors), *prepared
 
 
-def compare_geodesic(X, paths, n_neighbors, tolerance, nodes, *euclidean):
+def compare_geodesic(X, paths, n_neighbors, nodes, *euclidean):
     """Go from each row to one of its nearest rows of the graph, and on to the anchors.
 
     Of these ways the shortest counts, which for a row of the graph is its own path.
@@ -89,7 +91,8 @@ def compare_geodesic(X, paths, n_neighbors, tolerance, nodes, *euclidean):
     values = np.empty((len(X), paths.shape[1]))
     for batch in gen_batches(len(X), max(1, BATCH // len(nodes))):
         gaps = compare_euclidean(X[batch].astype(np.float64), nodes, *euclidean)
-        near = _neighbours(gaps, n_neighbors, tolerance)
+        near = _neighbours(gaps, n_neighbors)
         for value, gap, chosen in zip(values[batch], gaps, near, strict=True):
-            np.min(paths[chosen] + gap[chosen, None], axis=0, out=value)
+            ways = paths[chosen] + gap[chosen, None]  # none where distances overflow
+            np.min(ways, axis=0, out=value, initial=np.inf)
     return values
