@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse.csgraph import shortest_path
 from scipy.spatial.distance import cdist
 from sklearn import config_context, set_config
 from sklearn.base import BaseEstimator, clone
@@ -56,7 +57,8 @@ def big(monkeypatch):
 def test_the_output_is_the_metric_of_rows_and_anchors(metric, X):
     """Without pre and post the relative space is the function of the registry."""
     projector = RelativeProjector(20, metric=metric, random_state=0).fit(X)
-    expected = METRICS[metric].function(X, X[projector.anchor_indices_])
+    rows = {"rows": X} if METRICS[metric].needs_rows else {}
+    expected = METRICS[metric].function(X, X[projector.anchor_indices_], **rows)
     np.testing.assert_allclose(projector.transform(X), expected, atol=1e-12)
     np.testing.assert_array_equal(projector.anchors_, X[projector.anchor_indices_])
 
@@ -361,6 +363,14 @@ def naive(metric, X, anchors):
         return X @ anchors.T
     if metric == "change_of_basis":
         return X @ np.linalg.pinv(anchors)
+    if metric == "geodesic":
+        nodes, places = np.unique(np.vstack([anchors, X]), axis=0, return_inverse=True)
+        gaps = cdist(nodes, nodes)
+        limits = np.sort(gaps, axis=1)[:, [min(10, len(nodes) - 1)]]
+        gaps[gaps > limits * (1 + 1e-6)] = np.inf
+        paths = shortest_path(gaps, method="FW", directed=False)
+        places = places.ravel()
+        return paths[places[len(anchors) :]][:, places[: len(anchors)]]
     return cdist(X, anchors, "cityblock" if metric == "manhattan" else metric)
 
 
