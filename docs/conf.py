@@ -121,7 +121,14 @@ class MetricsTable(GeneratedTable):
     """What is known about each metric, apart from its invariances."""
 
     def rows(self):
-        yield "metric", "parameters", "larger is closer", "sparse", "array API", "needs rows"
+        yield (
+            "metric",
+            "parameters",
+            "larger is closer",
+            "sparse",
+            "array API",
+            "needs rows",
+        )
         for name, metric in metrics.METRICS.items():
             _, _, *parameters = inspect.signature(metric.function).parameters.values()
             yield (

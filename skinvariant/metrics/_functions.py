@@ -532,10 +532,10 @@ def geodesic(X, anchors, rows=None, n_neighbors=10):
     -----
     Anchors and rows are the nodes of a graph, equal ones a single node.  Two are joined
     by an edge as long as their Euclidean distance if one is among the other's
-    `n_neighbors` nearest.  Ties, to one part in a million, count all.  If the graph has several parts, each two
-    parts are joined at their nearest pair.  A row that is not in the graph goes to
-    whichever of its `n_neighbors` nearest nodes makes the path shortest; one that is has
-    its own path.
+    `n_neighbors` nearest.  Ties, to one part in a million, count all.  If the graph has
+    several parts, each two parts are joined at their nearest pair.  A row that is not
+    in the graph goes to whichever of its `n_neighbors` nearest nodes makes the path
+    shortest; one that is has its own path.
 
     Unlike the other metrics' values, these jump: a small change of a row may change
     which nodes are the nearest.

@@ -192,8 +192,7 @@ select_anchors(model, X) returns them...
         if encoder is not None:
             _check_samples(left_out[0], steps[0], anchors)
         if X is not None:
-            X = in_memory(X) if encoder is None else _encode(encoder, in_memory(X))
-            targets["X"] = X
+            targets["X"] = X if encoder is None else _encode(encoder, in_memory(X))
 
         def rebase(step):
             options = {} if isinstance(step, EncoderGuard) else targets
