@@ -1306,7 +1306,7 @@ def test_rows_between_those_of_the_graph():
 
 
 def test_paths_on_a_line_with_gaps():
-    """Parts of two rows and of one are joined with the others by their nearest pairs."""
+    """Parts of two rows and of one are joined with others at their nearest pairs."""
     rows = np.array([0.0, 1, 2, 3, 10, 11, 20])[:, None]
     found = geodesic(rows, rows[:1], rows, n_neighbors=1)
     assert_array_equal(found, rows)

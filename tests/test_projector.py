@@ -1105,7 +1105,7 @@ def test_anchors_given_as_rows_are_part_of_the_graph(along):
             r"X must be unlabelled rows .*geodesic.* got None",
         ),
         (lambda X: X[:, 1:], ValueError, "X has 4 features, but .* expecting 5"),
-        (lambda X: np.where(X == X[3, 3], np.nan, X), ValueError, "X contains NaN"),
+        (lambda X: np.where(X[3, 3] == X, np.nan, X), ValueError, "X contains NaN"),
         (lambda X: X[:0], ValueError, "0 sample"),
         (csr_array, TypeError, "geodesic.* does not take sparse"),
     ],

@@ -654,7 +654,7 @@ def bent():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_head_along_the_rows_survives_a_bend(bent, seed):
-    """Distances along the surface agree, and a head on them transfers; others do not."""
+    """Distances along the surface agree, so that a head transfers; others do not."""
     train, test = slice(0, 500), slice(500, None)
     found = {}
     for metric in ("geodesic", "euclidean"):
