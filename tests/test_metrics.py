@@ -1314,14 +1314,15 @@ def test_paths_on_a_line_with_gaps():
     assert_allclose(found, [[5], [30], [12]], rtol=1e-15)
 
 
-def test_equal_rows_are_one_node():
-    """However often a row is there, and whether the anchors are among the rows."""
+def test_equal_rows_count_once():
+    """However often a row is there, and whether it is an anchor, too."""
     rng = np.random.default_rng(0)
     rows, X = rng.standard_normal((60, 3)), rng.standard_normal((20, 3))
     expected = geodesic(X, rows[:10], rows, n_neighbors=4)
     for others in (rows[10:], rows[::-1], rows[rng.integers(0, 60, 900)]):
         others = np.vstack([others, rows[10:]])
-        assert_array_equal(geodesic(X, rows[:10], others, n_neighbors=4), expected)
+        found = geodesic(X, rows[:10], others, n_neighbors=4)
+        assert_allclose(found, expected, rtol=1e-12)
     same = np.ones((5, 3))
     assert_array_equal(geodesic(same, same[:2], same), np.zeros((5, 2)))
 
@@ -1377,7 +1378,7 @@ def test_rows_are_no_parameter_of_a_projector():
 
 
 def test_a_metric_of_your_own_may_need_rows():
-    """Its function gets those of fit, and of rebase."""
+    """Its function gets those of fit, and of rebase, that are not anchors."""
 
     def crowd(X, anchors, rows):
         return euclidean(X, anchors) / len(rows)
@@ -1385,6 +1386,6 @@ def test_a_metric_of_your_own_may_need_rows():
     own = Metric("crowd", crowd, needs_rows=True)
     X, _ = two_spaces()
     projector = RelativeProjector(metric=own, anchors=[0, 1]).fit(X)
-    assert_allclose(projector.transform(X), cdist(X, X[:2]) / 25)
+    assert_allclose(projector.transform(X), cdist(X, X[:2]) / 23)
     rebased = projector.rebase(X[:2], X=X[:10])
-    assert_allclose(rebased.transform(X), cdist(X, X[:2]) / 10)
+    assert_allclose(rebased.transform(X), cdist(X, X[:2]) / 8)

@@ -1096,6 +1096,23 @@ def test_anchors_given_as_rows_are_part_of_the_graph(along):
     np.testing.assert_array_equal(values, expected)
 
 
+def test_pre_may_round_equal_rows_in_different_ways():
+    """By a matrix product the anchors, and the same rows among others, differ."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 150)) @ rng.standard_normal((150, 150))
+    turned = X @ np.linalg.qr(rng.standard_normal((150, 150)))[0]
+    projector = RelativeProjector(200, metric="geodesic", pre="whiten", random_state=0)
+    expected = projector.fit(X).transform(X)
+    indices = projector.anchor_indices_
+    for rows in (X, X[::-1], np.vstack([X[7:], X, X[5:]]), np.delete(X, indices, 0)):
+        values = projector.rebase(X[indices], X=rows).transform(X)
+        np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-9)
+    values = projector.rebase(turned[indices], X=turned).transform(turned)
+    np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-9)
+    alone = projector.rebase(X[indices], X=X[indices]).transform(X[indices])
+    np.testing.assert_allclose(np.diag(alone), 0, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -47,8 +47,8 @@ def rows_of_graph(n_rows):
 def _neighbours(gaps, count):
     """Return which of the distances in each row are its `count` smallest, and ties."""
     last = min(count, gaps.shape[1]) - 1
-    limits = np.partition(gaps, last, axis=1)[:, last]
-    return gaps <= limits[:, None] * (1 + _TIES)
+    limits = np.partition(gaps, last, axis=1)[:, [last]]
+    return gaps <= limits * (1 + _TIES)
 
 
 def _bridges(gaps, labels):
@@ -63,17 +63,13 @@ def _bridges(gaps, labels):
 
 
 def prepare_geodesic(anchors, n_neighbors=10, *, rows=None):
-    """Find the shortest paths from the anchors to all rows of a graph of neighbours.
-
-    Its rows are the anchors and `rows`, of equal ones one.
-    """
+    """Find the shortest paths from the anchors to all nodes: the anchors and `rows`."""
     check_number("metric_params n_neighbors of geodesic", n_neighbors, Integral, 1)
     both = anchors if rows is None else np.concatenate([anchors, rows])
     nodes, places = np.unique(both.astype(np.float64), axis=0, return_inverse=True)
     prepared = prepare_euclidean(nodes)
     gaps = compare_euclidean(nodes, *prepared)
-    # each row is itself the nearest one
-    linked = _neighbours(gaps, n_neighbors + 1)
+    linked = _neighbours(gaps, n_neighbors + 1)  # each is itself the nearest one
     n_parts, labels = connected_components(csr_array(linked), directed=False)
     if n_parts > 1:
         linked |= _bridges(gaps, labels)
@@ -83,14 +79,14 @@ def prepare_geodesic(anchors, n_neighbors=10, *, rows=None):
     return np.ascontiguousarray(paths.T), int(n_neighbors), *prepared
 
 
-def compare_geodesic(X, paths, n_neighbors, nodes, *euclidean):
+def compare_geodesic(X, paths, n_neighbors, *euclidean):
     """Go from each row to one of its nearest rows of the graph, and on to the anchors.
 
     Of these ways the shortest counts, which for a row of the graph is its own path.
     """
     values = np.empty((len(X), paths.shape[1]))
-    for batch in gen_batches(len(X), max(1, BATCH // len(nodes))):
-        gaps = compare_euclidean(X[batch].astype(np.float64), nodes, *euclidean)
+    for batch in gen_batches(len(X), max(1, BATCH // len(paths))):
+        gaps = compare_euclidean(X[batch], *euclidean)
         near = _neighbours(gaps, n_neighbors)
         for value, gap, chosen in zip(values[batch], gaps, near, strict=True):
             ways = paths[chosen] + gap[chosen, None]  # none where distances overflow

@@ -115,7 +115,8 @@ class Metric:
     needs_rows : bool, default=False
         Whether it compares along unlabelled rows of the space, and so `preparation`,
         or without one `function`, takes `rows` as well: an array of shape
-        (n_rows, n_features).  They are from the `X` of `fit` and of `rebase`.
+        (n_rows, n_features).  They are those of the `X` of `fit` and of `rebase` that
+        are not anchors, each once.
 
     Attributes
     ----------

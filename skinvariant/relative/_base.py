@@ -473,7 +473,11 @@ class RelativeTransformer(
         mapped = self._apply_pre(self.anchors_)
         self._n_features_mapped = mapped.shape[1]
         rounding = rounding_after(self.pre_, self.anchors_)
-        rows = None if rows is None else self._apply_pre(as_float(rows))
+        if rows is not None:  # equal ones once, which `pre` may round in different ways
+            both = np.concatenate([self.anchors_, as_float(rows)])
+            _, first = np.unique(both, axis=0, return_index=True)
+            others = both[first[first >= len(self.anchors_)]]
+            rows = self._apply_pre(others) if len(others) else others
         self._groups = prepare_together(self._metrics, mapped, rounding, rows)
         return mapped
 

@@ -192,7 +192,7 @@ select_anchors(model, X) returns them...
         if encoder is not None:
             _check_samples(left_out[0], steps[0], anchors)
         if X is not None:
-            targets["X"] = X if encoder is None else _encode(encoder, in_memory(X))
+            targets["X"] = X if encoder is None else _encode(encoder, in_memory(X), "X")
 
         def rebase(step):
             options = {} if isinstance(step, EncoderGuard) else targets
@@ -309,21 +309,21 @@ def _check_steps(model, steps, encoder, y, X):
     return left_out
 
 
-def _encode(encoder, anchors):
-    """Return raw anchors encoded, or refuse rows that are encoded already."""
+def _encode(encoder, raw, name="the anchors"):
+    """Return raw samples encoded, or refuse rows that are encoded already."""
     try:
-        return encoder.transform(anchors)
+        return encoder.transform(raw)
     except NotFittedError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        if not _are_numbers(anchors):
+        if not _are_numbers(raw):
             raise
         raise ValueError(
-            "with encoder= the anchors must be raw samples, as the encoder takes them "
+            f"with encoder= {name} must be raw samples, as the encoder takes them "
             "(for encoded ones leave out encoder=, and of a model with an encoder "
             "inside stitch the steps after it); got rows on which "
             f"{type(encoder).__name__}.transform fails, of shape "
-            f"{_matrix(anchors).shape}"
+            f"{_matrix(raw).shape}"
         ) from error
 
 
