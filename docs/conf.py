@@ -121,15 +121,23 @@ class MetricsTable(GeneratedTable):
     """What is known about each metric, apart from its invariances."""
 
     def rows(self):
-        yield "metric", "parameters", "larger is closer", "sparse", "array API"
+        yield (
+            "metric",
+            "parameters",
+            "larger is closer",
+            "sparse",
+            "array API",
+            "needs rows",
+        )
         for name, metric in metrics.METRICS.items():
             _, _, *parameters = inspect.signature(metric.function).parameters.values()
             yield (
                 f":obj:`~skinvariant.metrics.{name}`",
-                ", ".join(f"``{parameter}``" for parameter in parameters),
+                ", ".join(f"``{x}``" for x in parameters if x.name != "rows"),
                 _yes(metric.larger_is_closer),
                 _yes(metric.sparse),
                 _yes(metric.array_api),
+                _yes(metric.needs_rows),
             )
 
 

@@ -311,9 +311,10 @@ def _member(model, name):
 
 def _relative_layer(aggregator, anchors, metric, params, post):
     """Return the relative space of one metric, with the `pre` of its aggregator."""
+    known = METRICS.get(metric.name) == metric and not metric.needs_rows
     return nn.RelativeLayer(
         anchors,
-        _named("metrics", metric, METRICS.get(metric.name) == metric).name,
+        _named("metrics", metric, known).name,
         metric_params=params,
         pre=_named("pre", aggregator.pre),
         post=post,
@@ -325,8 +326,8 @@ def _named(name, option, known=False):
     if known or option is None or isinstance(option, str):
         return option
     raise TypeError(
-        f"{name} must be given by name for to_torch and to_onnx, as only these options "
-        f"have torch modules; got {option!r}"
+        f"{name} must be given by name, and have a torch module, for to_torch and "
+        f"to_onnx; got {option!r}"
     )
 
 

@@ -45,7 +45,9 @@ DIFFERENT = [
     RelativeProjector(FEW, anchors="stratified"),
     InvariantAggregator(FEW),
     InvariantAggregator(FEW, aggregation="mean", anchors="kmeans"),
-    InvariantAggregator(FEW, metrics=tuple(METRICS), weights=range(1, 12)),
+    InvariantAggregator(
+        FEW, metrics=tuple(METRICS), weights=range(1, len(METRICS) + 1)
+    ),
     SpaceTranslator("orthogonal"),
     SpaceTranslator("ridge"),
     SpaceTranslator("kernel"),

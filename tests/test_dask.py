@@ -309,6 +309,23 @@ def test_anchors_of_another_space_may_be_a_dask_array(X):
         )
 
 
+def test_rows_that_a_metric_needs_may_be_a_dask_array(X):
+    """Of fit and of rebase: they are computed, and values are those of arrays."""
+    options = {"metric": "geodesic", "random_state": 0}
+    expected = RelativeProjector(20, **options).fit(X)
+    X_a, X_b = (da.from_array(x, chunks=(CHUNKS, 6)) for x in (X, 2 * X[:, ::-1]))
+    for anchors in ("random", expected.anchors_):
+        fitted = RelativeProjector(20, anchors=anchors, **options).fit(X_a)
+        values = fitted.transform(X_a).compute()
+        np.testing.assert_allclose(values, expected.transform(X), atol=1e-13)
+        rebased = fitted.rebase(X_b[expected.anchor_indices_], X=X_b)
+        values = rebased.transform(X_b).compute()
+        np.testing.assert_allclose(values, 2 * expected.transform(X), atol=1e-13)
+    unknown = X_b[X_b[:, 0] > 0]
+    with pytest.raises(ValueError, match="number of rows of a dask array must be"):
+        fitted.rebase(X_b[expected.anchor_indices_], X=unknown)
+
+
 # --- what is refused, and where warnings come from --------------------------------
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial.distance import cdist
 
 from skinvariant.datasets import load_embeddings, make_related_spaces
 from skinvariant.datasets._generators import _TRANSFORMATIONS
@@ -597,3 +598,36 @@ def test_load_real_images(name):
     assert bunch.X_train.shape == (10_000, 28, 28)
     assert bunch.X_test.dtype == np.uint8
     assert len(bunch.target_names) == 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_isometry_keeps_the_distances_of_neighbours(seed):
+    """A bent plane: short distances are equal, long ones and lengths are not."""
+    how = {"n_features_b": 11, "random_state": seed}
+    spaces = make_related_spaces(2000, 4, transformation="isometry", **how)
+    assert spaces.X_a.shape == (2000, 4)
+    assert spaces.X_b.shape == (2000, 11)
+    assert spaces.matrix is spaces.offset is None
+    assert sorted(set(spaces.y.tolist())) == [0, 1, 2]
+    gaps_a, gaps_b = cdist(spaces.X_a, spaces.X_a), cdist(spaces.X_b, spaces.X_b)
+    near_a, near_b = (gaps < 1.0 for gaps in (gaps_a, gaps_b))
+    assert np.mean(near_a == near_b) > 0.9999
+    assert_allclose(gaps_b[near_a & near_b], gaps_a[near_a & near_b], atol=0.03)
+    assert abs(np.corrcoef(gaps_a.ravel(), gaps_b.ravel())[0, 1]) < 0.5
+    for X, width in ((spaces.X_a, 3), (spaces.X_b, 3)):
+        assert np.linalg.matrix_rank(X - X.mean(axis=0)) == width
+
+
+def test_an_isometry_among_others():
+    """What comes with it is applied, too, and a plane in a plane cannot be bent."""
+    names = ("isometry", "isotropic_scaling")
+    alone, both = (
+        make_related_spaces(300, transformation=name, random_state=0)
+        for name in (names[:1], names)
+    )
+    assert_array_equal(alone.X_a, both.X_a)
+    ratio = cdist(both.X_b, both.X_b[:1])[1:] / cdist(alone.X_b, alone.X_b[:1])[1:]
+    assert_allclose(ratio, ratio[0, 0])
+    assert abs(np.log2(ratio[0, 0])) >= 0.5
+    with pytest.raises(ValueError, match=r"n_features must be .* \[3, .* got 2"):
+        make_related_spaces(n_features=2, transformation="isometry")

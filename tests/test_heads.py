@@ -1044,6 +1044,24 @@ def test_to_torch_refuses_what_has_no_counterpart(digits):
     head = InvariantClassifier(60, metrics=(euclidean,), max_epochs=1).fit(X, y)
     with pytest.raises(TypeError, match=r"metrics must be given by name.*euclidean"):
         head.to_torch()
+    head = InvariantClassifier(60, metrics=("geodesic",), max_epochs=1).fit(X, y)
+    with pytest.raises(TypeError, match=r"have a torch module.*geodesic"):
+        head.to_torch()
+
+
+def test_rows_of_the_new_space_for_a_metric_that_needs_them(digits):
+    """They are passed on at rebase, and refused where no metric needs them."""
+    X, _, y, _ = digits
+    how = {"max_epochs": 1, "random_state": 0}
+    head = InvariantClassifier(30, metrics=("cosine", "geodesic"), **how).fit(X, y)
+    rows = 2 * X[:, ::-1]
+    new = head.rebase(rows[head.anchor_indices_], X=rows)
+    assert min(new.agreement_.values()) > 0.999
+    with pytest.raises(ValueError, match=r"X must be unlabelled rows"):
+        head.rebase(rows[head.anchor_indices_])
+    head = InvariantClassifier(30, **how).fit(X, y)
+    with pytest.raises(TypeError, match=r"X must be None"):
+        head.rebase(rows[head.anchor_indices_], X=rows)
 
 
 # --- ONNX ----------------------------------------------------------------------------
@@ -1068,7 +1086,7 @@ def test_onnx_of_a_classifier_with_all_metrics(dtype, digits):
     X, X_test, y, _ = (array[:200] for array in digits)
     X, X_test = X.astype(dtype), X_test[:40].astype(dtype)
     X_test[3] = 0
-    names = sorted(set(METRICS) - {"change_of_basis"})
+    names = sorted(set(METRICS) - {"change_of_basis", "geodesic"})
     options = {"aggregation": "concat", "max_epochs": 2, "random_state": 0}
     head = InvariantClassifier(30, metrics=names, **options).fit(X, y)
     with warnings.catch_warnings():

@@ -40,7 +40,9 @@ PARALLEL = {"n_anchors": 12, "random_state": 0}
 def relative(X_a, X_b, estimator):
     """Transform rows of both spaces, with the anchors of either."""
     estimator.fit(X_a)
-    rebased = estimator.rebase(select_anchors(estimator, X_b))
+    needed = any(metric.needs_rows for metric, _ in estimator._metrics)
+    anchors = select_anchors(estimator, X_b)
+    rebased = estimator.rebase(anchors, X=X_b if needed else None)
     return [estimator.transform(X_a), rebased.transform(X_b)]
 
 

@@ -36,6 +36,11 @@ SHAPES = [(30, 5), (6, 8)]
 seeds = st.integers(0, 2**32 - 1)
 
 
+def rows_for(fitted, X):
+    """Return the rows that `rebase` needs beside the anchors, or None."""
+    return X if any(metric.needs_rows for metric, _ in fitted._metrics) else None
+
+
 def check_promise(estimator, seed, shape, dtype=np.float64):
     """Check every class of transformations for the space of one seed."""
     n_anchors, n_features = shape
@@ -56,7 +61,8 @@ def check_promise(estimator, seed, shape, dtype=np.float64):
         )
         assert np.array_equal(spaces.X_a, X)
         X_b = spaces.X_b.astype(dtype)
-        other = fitted.rebase(X_b[fitted.anchor_indices_]).transform(X_b)
+        anchors, rows = X_b[fitted.anchor_indices_], rows_for(fitted, X_b)
+        other = fitted.rebase(anchors, X=rows).transform(X_b)
         return np.abs(own - other).max() / np.abs(own).max()
 
     for transformation in TRANSFORMATIONS:
@@ -99,6 +105,7 @@ def test_the_promise_holds_in_float32(metric, pre, post, seed):
         ("mahalanobis", {"shrinkage": 0.3}),
         ("mahalanobis", {"shrinkage": 1}),
         ("change_of_basis", {"alpha": 0.5}),
+        ("geodesic", {"n_neighbors": 3}),
     ],
 )
 @given(seed=seeds)
@@ -154,7 +161,8 @@ def test_constant_columns_are_taken_into_account(metric, pre, seed):
             60, 5, transformation=transformation, random_state=seed
         )
         X_b = X_a @ spaces.matrix + spaces.offset
-        other = projector.rebase(X_b[:30]).transform(X_b)
+        rows = rows_for(projector, X_b)
+        other = projector.rebase(X_b[:30], X=rows).transform(X_b)
         assert np.abs(own - other).max() <= bound, transformation
 
 
@@ -199,7 +207,8 @@ def test_stitched_predictions_are_equal_where_promised(metric, pre, post, data):
         60, 5, transformation=transformation, random_state=data.draw(seeds)
     )
     X_b = spaces.X_a @ spaces_b.matrix + spaces_b.offset
-    stitched = stitch(model, X_b[model[0].anchor_indices_])
+    anchors = X_b[model[0].anchor_indices_]
+    stitched = stitch(model, anchors, X=rows_for(model[0], X_b))
     np.testing.assert_allclose(
         model.predict_proba(spaces.X_a), stitched.predict_proba(X_b), atol=1e-6
     )

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from scipy.sparse import csr_array, csr_matrix
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.covariance import shrunk_covariance
+from sklearn.datasets import make_swiss_roll
+from sklearn.manifold import Isomap
 
 from skinvariant import RelativeProjector, persistence
 from skinvariant.metrics import (
@@ -25,6 +28,8 @@ from skinvariant.metrics import (
     Metric,
     _products,
     change_of_basis,
+    euclidean,
+    geodesic,
     mahalanobis,
     minkowski,
     whitening,
@@ -64,7 +69,23 @@ ORACLES = {
         X, A, "mahalanobis", VI=np.linalg.inv(np.cov(A.T))
     ),
     "change_of_basis": lambda X, A: np.linalg.lstsq(A.T, X.T)[0].T,
+    "geodesic": lambda X, A: along(X, A, A),
 }
+
+
+def along(X, anchors, rows, k=10):
+    """Shortest paths by Floyd and Warshall, among distinct rows."""
+    nodes = np.unique(np.concatenate([anchors, rows]), axis=0)
+    paths = cdist(nodes, nodes)
+    linked = paths <= np.sort(paths, axis=1)[:, [k]] * (1 + 1e-6)
+    paths[~(linked | linked.T)] = np.inf
+    for i in range(len(nodes)):
+        paths = np.minimum(paths, paths[:, [i]] + paths[[i], :])
+    gaps = cdist(X, nodes)
+    gaps[gaps > np.sort(gaps, axis=1)[:, [k - 1]] * (1 + 1e-6)] = np.inf
+    to_anchors = paths[:, np.argmin(cdist(anchors, nodes), axis=1)]
+    return np.min(gaps[:, :, None] + to_anchors, axis=1)
+
 
 # what is asked of each metric, by its declared properties
 DISTANCES = [name for name, metric in METRICS.items() if not metric.larger_is_closer]
@@ -1252,3 +1273,119 @@ def test_inverses_of_float64_values_with_float32_anchors(name, alpha):
     rows = METRICS[name].inverse(values, anchors, alpha)
     wide = METRICS[name].inverse(values, anchors.astype(np.float64), alpha)
     assert_allclose(rows, wide, rtol=1e-12, atol=1e-12 * abs(wide).max())
+
+
+# --- shortest paths -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_neighbors", [3, 5, 10])
+def test_paths_are_those_of_isomap(n_neighbors):
+    """Of a rolled plane, and of three parts, whose nearest pairs are joined."""
+    roll, _ = make_swiss_roll(300, random_state=0)
+    rng = np.random.default_rng(0)
+    parts = np.vstack([rng.standard_normal((n, 4)) + 20 * n for n in (12, 30, 50)])
+    for rows in (roll, parts):
+        isomap = Isomap(n_neighbors=n_neighbors)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The number of connected components")
+            warnings.filterwarnings("ignore", category=scipy.sparse.SparseWarning)
+            expected = isomap.fit(rows).dist_matrix_
+        found = geodesic(rows, rows[:20], rows, n_neighbors=n_neighbors)
+        assert_allclose(found, expected[:, :20], rtol=1e-10, atol=1e-10)
+
+
+def test_rows_between_those_of_the_graph():
+    """A new row goes to the best of its nearest rows, and on along the path."""
+    rng = np.random.default_rng(0)
+    rows, anchors, X = (rng.standard_normal((n, 3)) for n in (80, 10, 40))
+    found = geodesic(X, anchors, rows, n_neighbors=4)
+    assert_allclose(found, along(X, anchors, rows, 4), rtol=1e-12)
+    own = geodesic(np.vstack([anchors, rows]), anchors, rows, n_neighbors=4)
+    assert_array_equal(np.diag(own), 0)
+    assert_array_equal(geodesic(rows[::-3], anchors, rows, 4), own[10:][::-3])
+
+
+def test_paths_on_a_line_with_gaps():
+    """Parts of two rows and of one are joined with others at their nearest pairs."""
+    rows = np.array([0.0, 1, 2, 3, 10, 11, 20])[:, None]
+    found = geodesic(rows, rows[:1], rows, n_neighbors=1)
+    assert_array_equal(found, rows)
+    found = geodesic([[-5.0], [30.0], [12.0]], rows[:1], rows, n_neighbors=1)
+    assert_allclose(found, [[5], [30], [12]], rtol=1e-15)
+
+
+def test_equal_rows_count_once():
+    """However often a row is there, and whether it is an anchor, too."""
+    rng = np.random.default_rng(0)
+    rows, X = rng.standard_normal((60, 3)), rng.standard_normal((20, 3))
+    expected = geodesic(X, rows[:10], rows, n_neighbors=4)
+    for others in (rows[10:], rows[::-1], rows[rng.integers(0, 60, 900)]):
+        others = np.vstack([others, rows[10:]])
+        found = geodesic(X, rows[:10], others, n_neighbors=4)
+        assert_allclose(found, expected, rtol=1e-12)
+    same = np.ones((5, 3))
+    assert_array_equal(geodesic(same, same[:2], same), np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_neighbors", [1, 2, 4, 6])
+def test_ties_survive_a_rotation(dtype, n_neighbors):
+    """The rows of a grid have many nearest rows at one distance: all of them count."""
+    grid = np.stack(np.meshgrid(*[np.arange(4.0)] * 3), axis=-1).reshape(-1, 3)
+    turned = grid @ scipy.linalg.qr(np.random.default_rng(0).random((3, 3)))[0] + 7
+    grid, turned = grid.astype(dtype), turned.astype(dtype)
+    found = geodesic(turned, turned[:9], turned, n_neighbors=n_neighbors)
+    expected = geodesic(grid, grid[:9], grid, n_neighbors=n_neighbors)
+    assert found.dtype == dtype
+    assert_allclose(found, expected, rtol=1e-5)
+    if n_neighbors < 4:
+        assert_allclose(expected, cdist(grid, grid[:9], "cityblock"))
+
+
+def test_with_all_rows_as_neighbours_paths_are_straight():
+    """Then nothing is left of the graph, and few rows have no more neighbours."""
+    X, anchors = two_spaces()
+    expected = cdist(X, anchors)
+    assert_allclose(geodesic(X, anchors, X, n_neighbors=60), expected, rtol=1e-12)
+    assert_allclose(geodesic(X[:1], anchors[:1]), expected[:1, :1], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"n_neighbors": 0},
+            r"n_neighbors of geodesic must be an integer in \[1, .* 0",
+        ),
+        ({"n_neighbors": 2.0}, r"n_neighbors of geodesic must be .* got 2.0"),
+        ({"rows": np.ones((3, 2))}, r"rows must have as many features .*7; got 2"),
+        ({"rows": [[np.nan] * 7]}, "rows contains NaN"),
+    ],
+)
+def test_bad_parameters_of_geodesic(params, message):
+    """An error names the parameter and its value."""
+    X, anchors = two_spaces()
+    with pytest.raises((TypeError, ValueError), match=message):
+        geodesic(X, anchors, **params)
+
+
+def test_rows_are_no_parameter_of_a_projector():
+    """They are the rows of fit, whatever the parameters are."""
+    X, _ = two_spaces()
+    projector = RelativeProjector(5, metric="geodesic", metric_params={"rows": X})
+    with pytest.raises(TypeError, match=r"does not take metric_params.*rows"):
+        projector.fit(X)
+
+
+def test_a_metric_of_your_own_may_need_rows():
+    """Its function gets those of fit, and of rebase, that are not anchors."""
+
+    def crowd(X, anchors, rows):
+        return euclidean(X, anchors) / len(rows)
+
+    own = Metric("crowd", crowd, needs_rows=True)
+    X, _ = two_spaces()
+    projector = RelativeProjector(metric=own, anchors=[0, 1]).fit(X)
+    assert_allclose(projector.transform(X), cdist(X, X[:2]) / 23)
+    rebased = projector.rebase(X[:2], X=X[:10])
+    assert_allclose(rebased.transform(X), cdist(X, X[:2]) / 8)

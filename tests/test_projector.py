@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse.csgraph import shortest_path
 from scipy.spatial.distance import cdist
 from sklearn import config_context, set_config
 from sklearn.base import BaseEstimator, clone
@@ -22,7 +23,8 @@ from threadpoolctl import threadpool_limits
 from skinvariant import InvariantAggregator, RelativeProjector
 from skinvariant.anchors import STRATEGIES
 from skinvariant.datasets import make_related_spaces
-from skinvariant.metrics import METRICS, Metric
+from skinvariant.metrics import METRICS, Metric, _graphs
+from skinvariant.persistence import load, save
 from skinvariant.relative import _base
 from skinvariant.relative._steps import POST, PRE
 
@@ -56,7 +58,8 @@ def big(monkeypatch):
 def test_the_output_is_the_metric_of_rows_and_anchors(metric, X):
     """Without pre and post the relative space is the function of the registry."""
     projector = RelativeProjector(20, metric=metric, random_state=0).fit(X)
-    expected = METRICS[metric].function(X, X[projector.anchor_indices_])
+    rows = {"rows": X} if METRICS[metric].needs_rows else {}
+    expected = METRICS[metric].function(X, X[projector.anchor_indices_], **rows)
     np.testing.assert_allclose(projector.transform(X), expected, atol=1e-12)
     np.testing.assert_array_equal(projector.anchors_, X[projector.anchor_indices_])
 
@@ -361,6 +364,14 @@ def naive(metric, X, anchors):
         return X @ anchors.T
     if metric == "change_of_basis":
         return X @ np.linalg.pinv(anchors)
+    if metric == "geodesic":
+        nodes, places = np.unique(np.vstack([anchors, X]), axis=0, return_inverse=True)
+        gaps = cdist(nodes, nodes)
+        limits = np.sort(gaps, axis=1)[:, [min(10, len(nodes) - 1)]]
+        gaps[gaps > limits * (1 + 1e-6)] = np.inf
+        paths = shortest_path(gaps, method="FW", directed=False)
+        places = places.ravel()
+        return paths[places[len(anchors) :]][:, places[: len(anchors)]]
     return cdist(X, anchors, "cityblock" if metric == "manhattan" else metric)
 
 
@@ -1041,3 +1052,117 @@ def test_mistakes_on_the_way_back(X):
         projector.inverse_transform(X)
     with pytest.raises(ValueError, match="alpha must be a real number"):
         projector.inverse_transform(projector.transform(X), alpha=-1)
+
+
+# --- a metric along rows of the space ---------------------------------------------
+
+
+@pytest.fixture
+def along():
+    """A fitted projector whose metric needs rows, and the other space."""
+    spaces = make_related_spaces(150, 5, random_state=0)
+    projector = RelativeProjector(20, metric="geodesic", random_state=0)
+    return projector.fit(spaces.X_a), spaces
+
+
+def test_rows_of_both_spaces(along):
+    """The metric gets those of fit and of rebase, in any order, after `pre`."""
+    projector, spaces = along
+    X_a, X_b, indices = spaces.X_a, spaces.X_b, projector.anchor_indices_
+    expected = METRICS["geodesic"].function(X_a, X_a[indices], X_a)
+    np.testing.assert_allclose(projector.transform(X_a), expected, rtol=1e-12)
+    others = np.setdiff1d(np.arange(150), indices)
+    for rows in (X_b, X_b[::-1], X_b[others], X_b.tolist()):
+        rebased = projector.rebase(X_b[indices], X=rows)
+        np.testing.assert_allclose(rebased.transform(X_b), expected, rtol=1e-10)
+    product = InvariantAggregator(
+        metrics=("cosine", "geodesic"), pre="center", anchors=indices, post=None
+    )
+    product.fit(X_a)
+    rebased = product.rebase(3 * X_b[indices], X=3 * X_b)
+    np.testing.assert_allclose(product.transform(X_a)[:, 20:], expected, rtol=1e-10)
+    np.testing.assert_allclose(rebased.transform(3 * X_b)[:, 20:], 3 * expected)
+
+
+def test_anchors_given_as_rows_are_part_of_the_graph(along):
+    """They need not be among the rows of fit."""
+    projector, spaces = along
+    given = RelativeProjector(metric="geodesic", anchors=projector.anchors_)
+    values = given.fit(spaces.X_a[20:]).transform(projector.anchors_)
+    np.testing.assert_array_equal(np.diag(values), 0)
+    expected = METRICS["geodesic"].function(
+        projector.anchors_, projector.anchors_, spaces.X_a[20:]
+    )
+    np.testing.assert_array_equal(values, expected)
+
+
+def test_pre_may_round_equal_rows_in_different_ways():
+    """By a matrix product the anchors, and the same rows among others, differ."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 150)) @ rng.standard_normal((150, 150))
+    turned = X @ np.linalg.qr(rng.standard_normal((150, 150)))[0]
+    projector = RelativeProjector(200, metric="geodesic", pre="whiten", random_state=0)
+    expected = projector.fit(X).transform(X)
+    indices = projector.anchor_indices_
+    for rows in (X, X[::-1], np.vstack([X[7:], X, X[5:]]), np.delete(X, indices, 0)):
+        values = projector.rebase(X[indices], X=rows).transform(X)
+        np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-9)
+    values = projector.rebase(turned[indices], X=turned).transform(turned)
+    np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-9)
+    alone = projector.rebase(X[indices], X=X[indices]).transform(X[indices])
+    np.testing.assert_allclose(np.diag(alone), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            lambda X: None,
+            ValueError,
+            r"X must be unlabelled rows .*geodesic.* got None",
+        ),
+        (lambda X: X[:, 1:], ValueError, "X has 4 features, but .* expecting 5"),
+        (lambda X: np.where(X[3, 3] == X, np.nan, X), ValueError, "X contains NaN"),
+        (lambda X: X[:0], ValueError, "0 sample"),
+        (csr_array, TypeError, "geodesic.* does not take sparse"),
+    ],
+)
+def test_rows_that_are_missing_or_wrong(along, change, error, message):
+    """They are refused, and so are rows that no metric needs."""
+    projector, spaces = along
+    anchors = spaces.X_b[projector.anchor_indices_]
+    with pytest.raises(error, match=message):
+        projector.rebase(anchors, X=change(spaces.X_b))
+    plain = RelativeProjector(20, random_state=0).fit(spaces.X_a)
+    with pytest.raises(TypeError, match=r"X must be None.* got rows .*cosine"):
+        plain.rebase(anchors, X=spaces.X_b)
+
+
+def test_of_many_rows_some_are_drawn(along, monkeypatch):
+    """The same of every space, whatever the seed, so that all is as of these."""
+    projector, spaces = along
+    monkeypatch.setattr(_graphs, "MOST_ROWS", 60)
+    drawn = _graphs.rows_of_graph(150)
+    assert len({*drawn.tolist()}) == 60
+    assert drawn.max() > 130
+    X_a, X_b, indices = spaces.X_a, spaces.X_b, projector.anchor_indices_
+    expected = METRICS["geodesic"].function(X_a, X_a[indices], X_a[drawn])
+    state = np.random.get_state()[1].copy()
+    fitted = clone(projector).fit(X_a)
+    np.testing.assert_allclose(fitted.transform(X_a), expected, rtol=1e-12)
+    rebased = fitted.rebase(X_b[indices], X=X_b)
+    np.testing.assert_allclose(rebased.transform(X_b), expected, rtol=1e-10)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_a_saved_projector_keeps_its_paths(along, tmp_path):
+    """The file needs no more types than others, and values have the same bits."""
+    pytest.importorskip("skops")
+    projector, spaces = along
+    save(projector, tmp_path / "model.skops")
+    loaded, X = load(tmp_path / "model.skops"), spaces.X_a[:30] + 0.1
+    np.testing.assert_array_equal(loaded.transform(X), projector.transform(X))
+    anchors = spaces.X_b[projector.anchor_indices_]
+    pairs = [each.rebase(anchors, X=spaces.X_b) for each in (loaded, projector)]
+    new, expected = (each.transform(spaces.X_b) for each in pairs)
+    np.testing.assert_array_equal(new, expected)

@@ -640,3 +640,77 @@ def test_raw_anchors_are_checked_at_any_scale(spaces, scale):
     anchors[[3, 7]] = anchors[[7, 3]]
     with pytest.raises(ValueError, match=r"got other samples in rows 3, 7 \(2 of 20\)"):
         stitch(model, anchors, encoder=FunctionTransformer())
+
+
+# --- further rows of the new space ------------------------------------------------
+
+
+@pytest.fixture
+def bent():
+    """A rolled plane and the same one in waves, of another width."""
+    how = {"transformation": "isometry", "n_features_b": 12, "n_classes": 5}
+    return make_related_spaces(800, **how, random_state=0)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_head_along_the_rows_survives_a_bend(bent, seed):
+    """Distances along the surface agree, so that a head transfers; others do not."""
+    train, test = slice(0, 500), slice(500, None)
+    found = {}
+    for metric in ("geodesic", "euclidean"):
+        projector = RelativeProjector(
+            40, metric=metric, post="standardize", random_state=seed
+        )
+        model = make_pipeline(projector, LogisticRegression())
+        model.fit(bent.X_a[train], bent.y[train])
+        anchors = select_anchors(model, bent.X_b[train])
+        rows = bent.X_b[train] if metric == "geodesic" else None
+        with pytest.warns(UserWarning, match="must have something in common"):
+            stitched = stitch(model, anchors, X=rows)
+        pair = model[0].transform(bent.X_a[test]), stitched[0].transform(bent.X_b[test])
+        found[metric] = (
+            np.corrcoef(*map(np.ravel, pair))[0, 1],
+            model.score(bent.X_a[test], bent.y[test]),
+            stitched.score(bent.X_b[test], bent.y[test]),
+        )
+    correlation, own, across = found["geodesic"]
+    assert correlation > 0.999
+    assert own > 0.95
+    assert across > own - 0.01
+    correlation, own, across = found["euclidean"]
+    assert correlation < 0.5
+    assert own > 0.95
+    assert across < 0.6
+
+
+def test_rows_are_encoded_as_the_anchors(bent):
+    """With an encoder the rows are raw samples, too."""
+    projector = RelativeProjector(40, metric="geodesic", random_state=0)
+    model = make_pipeline(PCA(5), projector, Ridge()).fit(bent.X_a, bent.y)
+    anchors, new = select_anchors(model, bent.X_a), PCA(4).fit(bent.X_a)
+    stitched = stitch(model, anchors, encoder=new, X=bent.X_a)
+    expected = projector.fit(bent.X_a).transform(bent.X_a)
+    np.testing.assert_allclose(
+        stitched[:-1].transform(bent.X_a), expected, atol=1e-9 * expected.max()
+    )
+
+
+def test_rows_that_nothing_takes_are_refused(bent):
+    """And rows that a metric needs, but does not get."""
+
+    class Own(BaseEstimator):
+        def fit(self, X, y=None):
+            self.fitted_ = True
+            return self
+
+        def rebase(self, anchors):
+            return self
+
+    with pytest.raises(TypeError, match=r"X must be None, since Own.rebase takes no"):
+        stitch(Own().fit(bent.X_a), bent.X_b[:9], X=bent.X_b)
+    head = Ridge().fit(bent.X_a, bent.y)
+    with pytest.raises(TypeError, match=r"with old_anchors X must be None"):
+        stitch(head, bent.X_b[:9], old_anchors=bent.X_a[:9], X=bent.X_b)
+    projector = RelativeProjector(40, metric="geodesic", random_state=0).fit(bent.X_a)
+    with pytest.raises(ValueError, match=r"X must be unlabelled rows .* got None"):
+        stitch(projector, select_anchors(projector, bent.X_b))

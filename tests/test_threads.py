@@ -49,7 +49,9 @@ def three():
 def outputs(estimator, X, X_new):
     """Fit, transform and rebase; return everything as bytes."""
     fitted = estimator.fit(X)
-    rebased = fitted.rebase(X_new[fitted.anchor_indices_])
+    needed = any(metric.needs_rows for metric, _ in fitted._metrics)
+    anchors = X_new[fitted.anchor_indices_]
+    rebased = fitted.rebase(anchors, X=X_new if needed else None)
     spaces = fitted.transform(X), rebased.transform(X_new), rebased.transform(X_new[:1])
     return [fitted.anchor_indices_.tobytes(), *(space.tobytes() for space in spaces)]
 

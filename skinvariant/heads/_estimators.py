@@ -270,7 +270,7 @@ class _InvariantHead(
         return self._forward(X, lambda network, spaces: network.aggregation(spaces))
 
     @own_settings()
-    def rebase(self, anchors):
+    def rebase(self, anchors, *, X=None):
         """Put another space's parallel anchors under this fitted head.
 
         Parameters
@@ -278,6 +278,9 @@ class _InvariantHead(
         anchors : {array-like, CSR matrix} of shape (n_anchors, n_features_new)
             The same samples as `anchors_`, in the same order, encoded by the other
             encoder.  The width is free.
+        X : array-like of shape (n_samples, n_features_new), default=None
+            Other rows of the new space, without labels, for the metric "geodesic": see
+            `skinvariant.InvariantAggregator.rebase`.
 
         Returns
         -------
@@ -287,14 +290,18 @@ class _InvariantHead(
         Raises
         ------
         ValueError
-            If the number of anchors differs.
+            If the number of anchors differs, or `X` is missing or of another width
+            where a metric needs it.
+        TypeError
+            If `X` is given and no metric needs it.
         """
         check_is_fitted(self)
         new = copy.copy(self)
         anchors = validate_data(
             new, _as_array(anchors), accept_sparse="csr", dtype="numeric", reset=True
         )
-        new.aggregator_ = self.aggregator_.rebase(anchors)
+        X = None if X is None else _as_array(X)
+        new.aggregator_ = self.aggregator_.rebase(anchors, X=X)
         with undefined_rows_allowed():
             own, other = (
                 _relative_spaces(aggregator, aggregator.anchors_)

@@ -8,7 +8,7 @@ from numbers import Real
 import numpy as np
 
 from skinvariant._validation import check_number
-from skinvariant.metrics import _differences, _frames, _products, _rows
+from skinvariant.metrics import _differences, _frames, _graphs, _products, _rows
 from skinvariant.metrics._registry import METRICS, Family, pairwise, register
 
 PRODUCTS = Family(_products.prepare_products, _products.compare_products)
@@ -488,3 +488,74 @@ def change_of_basis(X, anchors, alpha=0.0):
     [[3.0, 2.0]]
     """
     return pairwise("change_of_basis", X, anchors, alpha=alpha)
+
+
+@register(
+    invariances=("orthogonal", "translation"),
+    homogeneous=True,
+    preparation=_graphs.prepare_geodesic,
+    comparison=_graphs.compare_geodesic,
+    needs_rows=True,
+)
+def geodesic(X, anchors, rows=None, n_neighbors=10):
+    r"""Length of the shortest path along the rows of the space.
+
+    Rows that lie on a bent surface are compared along the surface, and not through the
+    space around it.  These distances of Isomap [1]_ do not change when the surface is
+    bent otherwise, without being stretched.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows.
+    anchors : array-like of shape (n_anchors, n_features)
+        Anchors.
+    rows : array-like of shape (n_rows, n_features), default=None
+        A sample of the space, without labels, that shows its shape: a few thousand
+        rows.  All pairs are compared, which takes 8 bytes for each several times over.
+        None: the anchors alone.
+    n_neighbors : int, default=10
+        With how many of its nearest rows each row is joined.  Few: paths stay on the
+        surface.  Many: they become straight lines, and the metric `euclidean`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_anchors)
+        Distances, >= 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `n_neighbors` is not as documented, widths differ or values are not finite.
+
+    Notes
+    -----
+    Anchors and rows are the nodes of a graph, equal ones a single node.  Two are joined
+    by an edge as long as their Euclidean distance if one is among the other's
+    `n_neighbors` nearest.  Ties, to one part in a million, count all.  If the graph has
+    several parts, each two parts are joined at their nearest pair.  A row that is not
+    in the graph goes to whichever of its `n_neighbors` nearest nodes makes the path
+    shortest; one that is has its own path.
+
+    Unlike the other metrics' values, these jump: a small change of a row may change
+    which nodes are the nearest.
+
+    References
+    ----------
+    .. [1] J. B. Tenenbaum, V. de Silva and J. C. Langford, "A Global Geometric
+       Framework for Nonlinear Dimensionality Reduction", Science 290, 2000.
+
+    Examples
+    --------
+    The ends of a half circle are two radii apart, and half its circumference along it:
+
+    >>> import numpy as np
+    >>> from skinvariant.metrics import euclidean, geodesic
+    >>> angles = np.linspace(0, np.pi, 100)
+    >>> arc = np.c_[np.cos(angles), np.sin(angles)]
+    >>> euclidean(arc[:1], arc[-1:]).round(4).tolist()
+    [[2.0]]
+    >>> geodesic(arc[:1], arc[-1:], arc, n_neighbors=2).round(4).tolist()
+    [[3.1414]]
+    """
+    return pairwise("geodesic", X, anchors, rows=rows, n_neighbors=n_neighbors)

@@ -112,6 +112,11 @@ class Metric:
     decides_rank : bool, default=False
         Whether `preparation` decides in which directions the anchors vary, and so takes
         `rounding` as well: how far their values may be off.
+    needs_rows : bool, default=False
+        Whether it compares along unlabelled rows of the space, and so `preparation`,
+        or without one `function`, takes `rows` as well: an array of shape
+        (n_rows, n_features).  They are those of the `X` of `fit` and of `rebase` that
+        are not anchors, each once.
 
     Attributes
     ----------
@@ -147,6 +152,7 @@ class Metric:
     fitted_invariances: Callable | None = None
     inverse: Callable | None = None
     decides_rank: bool = False
+    needs_rows: bool = False
     # set by `register` alone: a family knows its members by their registered names
     family: Family | None = field(default=None, init=False, repr=False)
 
@@ -169,8 +175,8 @@ class Metric:
             state = vars(check_choice("name", state["name"], METRICS))
         vars(self).update(state)
 
-    def prepare(self, anchors, params=None, *, rounding=0.0):
-        """Compute once what depends on the anchors alone.
+    def prepare(self, anchors, params=None, *, rounding=0.0, rows=None):
+        """Compute once what does not depend on the rows to compare.
 
         Parameters
         ----------
@@ -180,6 +186,8 @@ class Metric:
             Parameters of the metric.
         rounding : float or ndarray of shape (n_features,), default=0.0
             How far the anchors' values in each column may be off.
+        rows : array of shape (n_rows, n_features), default=None
+            Further rows of the space, for a metric that needs them.
 
         Returns
         -------
@@ -194,6 +202,8 @@ class Metric:
         params = self._checked(params)
         if self.family is not None:
             return self.family.prepare(anchors, {self.name: self})
+        if self.needs_rows:
+            params = params | {"rows": rows}
         if self.preparation is None:
             return anchors, params
         if self.decides_rank:
@@ -225,8 +235,9 @@ class Metric:
     def _checked(self, params):
         """Return parameters as a dict, if the function takes them."""
         params = dict(params or {})
+        taken = {"rows": None} if self.needs_rows else {}
         try:
-            inspect.signature(self.function).bind(None, None, **params)
+            inspect.signature(self.function).bind(None, None, **taken, **params)
         except ValueError:  # a builtin without a signature fails when it is called
             pass
         except TypeError as error:
@@ -294,7 +305,7 @@ def find_metric(metric):
     return check_choice("metric", metric, METRICS, or_else="a Metric, or a callable")
 
 
-def pairwise(name, X, anchors, **params):
+def pairwise(name, X, anchors, *, rows=None, **params):
     """Validate rows and anchors, and compare them by a registered metric.
 
     Parameters
@@ -305,6 +316,8 @@ def pairwise(name, X, anchors, **params):
         Rows.
     anchors : {array-like, CSR matrix} of shape (n_anchors, n_features)
         Anchors.
+    rows : array-like of shape (n_rows, n_features), default=None
+        Further rows of the space, for a metric that needs them.
     **params : object
         Parameters of the metric.
 
@@ -338,10 +351,17 @@ def pairwise(name, X, anchors, **params):
             "X and anchors must have the same number of features; "
             f"got {X.shape[1]} and {anchors.shape[1]}"
         )
+    if rows is not None:
+        rows = as_float(check_array(rows, input_name="rows"))
+        if rows.shape[1] != X.shape[1]:
+            raise ValueError(
+                "rows must have as many features as X and anchors, "
+                f"{X.shape[1]}; got {rows.shape[1]}"
+            )
     if issparse(X) or issparse(anchors):
         X, anchors = canonical(csr_array(X)), canonical(csr_array(anchors))
     with np.errstate(all="ignore"):
-        values = metric.compare(X, metric.prepare(anchors, params))
+        values = metric.compare(X, metric.prepare(anchors, params, rows=rows))
     return as_dtype(values, X.dtype)
 
 
@@ -373,8 +393,8 @@ def refuse_sparse(X, pairs):
             )
 
 
-def prepare_together(pairs, anchors, rounding=0.0):
-    """Compute once what depends on the anchors, for several metrics.
+def prepare_together(pairs, anchors, rounding=0.0, rows=None):
+    """Compute once what does not depend on the rows to compare, for several metrics.
 
     Parameters
     ----------
@@ -384,6 +404,8 @@ def prepare_together(pairs, anchors, rounding=0.0):
         The anchors, already validated.
     rounding : float or ndarray of shape (n_features,), default=0.0
         How far their values in each column may be off.
+    rows : array of shape (n_rows, n_features), default=None
+        Further rows of the space, for metrics that need them.
 
     Returns
     -------
@@ -405,7 +427,7 @@ def prepare_together(pairs, anchors, rounding=0.0):
     for places in groups.values():
         metric, params = pairs[places[0]]
         if metric.family is None:
-            own = metric.prepare(anchors, params, rounding=rounding)
+            own = metric.prepare(anchors, params, rounding=rounding, rows=rows)
             prepared.append((tuple(places), own))
         else:
             members = {pairs[place][0].name: pairs[place][0] for place in places}

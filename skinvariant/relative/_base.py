@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinvariant._dask import (
     fetch_anchors,
+    fetch_rows,
     in_memory,
     is_dask_array,
     stand_in,
@@ -37,6 +38,7 @@ from skinvariant._validation import (
     to_numpy,
 )
 from skinvariant.anchors import choose_anchors
+from skinvariant.metrics._graphs import MOST_ROWS, rows_of_graph
 from skinvariant.metrics._products import undefined_rows_allowed
 from skinvariant.metrics._registry import (
     METRICS,
@@ -147,7 +149,8 @@ class RelativeTransformer(
             The space to choose from; only its width and names matter where `anchors`
             are rows.  Of a dask array only the anchors are computed;
             for "kmeans" and "farthest" a random subsample of 20,000 rows, or of 10 for
-            each anchor if these are more; for "all" everything.
+            each anchor if these are more; for "all" everything.  The metric "geodesic"
+            takes all rows, or a random subsample of 5,000.
         y : {array-like, dask array} of shape (n_samples,), default=None
             Class labels, for `anchors="stratified"` or a callable that uses them.
 
@@ -172,7 +175,7 @@ class RelativeTransformer(
         check = functools.partial(self._validate, pairs=pairs, pre=pre, reset=True)
         for name in ("anchor_indices_", "n_samples_fit_"):  # of an earlier fit
             vars(self).pop(name, None)
-        indices = None
+        indices, space = None, X
         if are_rows(self.anchors):
             X = check(stand_in(X) if is_dask_array(X) else X)
             anchors = given_anchors(self, X)
@@ -196,7 +199,9 @@ class RelativeTransformer(
                 "post='layer' needs at least 2 anchors, since one value minus its mean "
                 f"is always 0; got 1 (n_samples={X.shape[0]})"
             )
-        mapped = self._set_anchors(anchors, pre)
+        needing = any(metric.needs_rows for metric, _ in pairs)
+        rows = self._sample(space, check) if needing else None
+        mapped = self._set_anchors(anchors, pre, rows)
         return self._set_posts(mapped, [unfitted(post)] * len(pairs), rebased=False)
 
     def transform(self, X):
@@ -244,7 +249,7 @@ class RelativeTransformer(
         )
         return output
 
-    def rebase(self, anchors):
+    def rebase(self, anchors, *, X=None):
         """Replace the anchors by parallel anchors of another space.
 
         Steps that belong to the anchors are refitted on the new ones: `pre`, and a
@@ -257,6 +262,10 @@ class RelativeTransformer(
                 n_features_new)
             The same samples as `anchors_`, in the same order, in the other encoder's
             space.  Any width.
+        X : {array-like, dask array} of shape (n_samples, n_features_new), default=None
+            Other rows of the new space, without labels and in any order, for a metric
+            that compares along them ("geodesic"): a sample like that of `fit`, about as
+            large.  Of more than 5,000 rows as many are drawn at random.
 
         Returns
         -------
@@ -266,11 +275,14 @@ class RelativeTransformer(
         Raises
         ------
         ValueError
-            If the number of anchors differs.
+            If the number of anchors differs, or `X` is missing or of another width
+            where a metric needs it.
+        TypeError
+            If `X` is given and no metric needs it.
         """
-        return self._rebase(anchors)[0]
+        return self._rebase(anchors, X)[0]
 
-    def _rebase(self, anchors):
+    def _rebase(self, anchors, X=None):
         """Return the rebased estimator, and its anchors' own relative spaces."""
         check_is_fitted(self)
         new = copy.copy(self)
@@ -282,7 +294,24 @@ class RelativeTransformer(
                 f"space: {self.anchors_.shape[0]} rows, in the same order; got "
                 f"{anchors.shape[0]} rows"
             )
-        mapped = new._set_anchors(copied(anchors), pre)
+        needing = [metric.name for metric, _ in self._metrics if metric.needs_rows]
+        if needing and X is None:
+            raise ValueError(
+                f"X must be unlabelled rows of the new space, up to {MOST_ROWS}, along "
+                f"which the metrics {needing} compare: rebase(anchors, X=rows) or "
+                "stitch(model, anchors, X=rows); got None"
+            )
+        if X is not None and not needing:
+            names = [metric.name for metric, _ in self._metrics]
+            raise TypeError(
+                "X must be None, unless a metric such as 'geodesic' compares along "
+                f"rows of the new space; got rows and the metrics {names}"
+            )
+        rows = None
+        if needing:
+            how = {"pairs": self._metrics, "pre": pre, "reset": False}
+            rows = new._sample(X, functools.partial(new._validate, **how))
+        mapped = new._set_anchors(copied(anchors), pre, rows)
         return new, new._set_posts(mapped, self._posts, rebased=True)
 
     def get_feature_names_out(self, input_features=None):
@@ -403,6 +432,21 @@ class RelativeTransformer(
             )
         return X
 
+    def _sample(self, X, check):
+        """Return the rows along which a metric compares; `check` validates them."""
+        if is_dask_array(X):
+            check(stand_in(X))
+            if np.isnan(X.shape[0]):
+                raise ValueError(
+                    "the number of rows of a dask array must be known for a metric that"
+                    " compares along them: call X.compute_chunk_sizes() first; got "
+                    f"shape {X.shape}"
+                )
+            X = fetch_rows(X, rows_of_graph(X.shape[0]))
+        X = check(X)
+        assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+        return take_rows(X, rows_of_graph(X.shape[0]))
+
     def _check_library(self, X):
         """Refuse rows of another array library or device than the anchors."""
         xp, fitted = namespace(X), namespace(self.anchors_)
@@ -421,7 +465,7 @@ class RelativeTransformer(
     # here and below: no number of BLAS threads may change the order of sums
     @one_blas_thread
     @np.errstate(all="ignore")
-    def _set_anchors(self, anchors, pre):
+    def _set_anchors(self, anchors, pre, rows=None):
         """Store anchors and what is prepared from them; return them after `pre`."""
         self.anchors_ = as_float(canonical(anchors))
         self.pre_ = None if pre is None else fitted(pre, copied(self.anchors_))
@@ -429,7 +473,12 @@ class RelativeTransformer(
         mapped = self._apply_pre(self.anchors_)
         self._n_features_mapped = mapped.shape[1]
         rounding = rounding_after(self.pre_, self.anchors_)
-        self._groups = prepare_together(self._metrics, mapped, rounding)
+        if rows is not None:  # equal ones once, which `pre` may round in different ways
+            both = np.concatenate([self.anchors_, as_float(rows)])
+            _, first = np.unique(both, axis=0, return_index=True)
+            others = both[first[first >= len(self.anchors_)]]
+            rows = self._apply_pre(others) if len(others) else others
+        self._groups = prepare_together(self._metrics, mapped, rounding, rows)
         return mapped
 
     @one_blas_thread

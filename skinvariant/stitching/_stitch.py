@@ -36,7 +36,7 @@ _ROUNDINGS, _ALIKE = 1000, 0.01
 _RANDOM = ("all", "random")
 
 
-def stitch(model, anchors, *, encoder=None, y=None, old_anchors=None):
+def stitch(model, anchors, *, encoder=None, y=None, X=None, old_anchors=None):
     """Swap the encoder of a fitted model, and keep its head.
 
     Parameters
@@ -58,6 +58,9 @@ def stitch(model, anchors, *, encoder=None, y=None, old_anchors=None):
         `sklearn.preprocessing.FunctionTransformer`.
     y : array-like of shape (n_anchors,), default=None
         Labels or targets of the anchors, for a `rebase` that takes them.
+    X : array-like of shape (n_samples, n_features_new), default=None
+        Further rows of the new space, without labels, for a `rebase` that takes them:
+        the metric "geodesic" needs them.  With `encoder` raw samples, as the anchors.
     old_anchors : array-like of shape (n_anchors, n_features), default=None
         For a model that holds no anchors: the same samples as `anchors`, in the space
         that the model was fitted on.  The model is then used behind translations that
@@ -75,8 +78,8 @@ def stitch(model, anchors, *, encoder=None, y=None, old_anchors=None):
     ------
     TypeError
         If nothing in `model` can be rebased, `encoder` has no `transform`, `anchors`
-        or `old_anchors` are raw samples where rows are needed, or `y` is given for a
-        model whose `rebase` takes none.
+        or `old_anchors` are raw samples where rows are needed, or `y` or `X` is given
+        for a model whose `rebase` takes none.
     ValueError
         If the number of anchors differs, the old encoder inside `model` shows them to
         be other samples, `encoder` cannot take them, the members of a vote differ in
@@ -166,6 +169,11 @@ select_anchors(model, X) returns them...
     targets = {} if y is None else {"y": in_memory(y)}
     steps = projecting_steps(model)
     if old_anchors is not None:
+        if X is not None:
+            raise TypeError(
+                "with old_anchors X must be None, since translations are fitted on the "
+                f"anchors alone; got a {type(X).__name__}"
+            )
         stitched, rows = _stitch_head(
             model, steps, anchors, old_anchors, encoder, targets
         )
@@ -179,10 +187,12 @@ select_anchors(model, X) returns them...
         )
     else:
         old_anchors = getattr(steps[0], "anchors_", None)
-        left_out = _check_steps(model, steps, encoder, y)
+        left_out = _check_steps(model, steps, encoder, y, X)
         rows = anchors if encoder is None else _encode(encoder, anchors)
         if encoder is not None:
             _check_samples(left_out[0], steps[0], anchors)
+        if X is not None:
+            targets["X"] = X if encoder is None else _encode(encoder, in_memory(X), "X")
 
         def rebase(step):
             options = {} if isinstance(step, EncoderGuard) else targets
@@ -262,8 +272,8 @@ def _stitch_head(model, steps, anchors, old_anchors, encoder, targets):
     return (stitched if encoder is None else make_pipeline(encoder, stitched)), rows
 
 
-def _check_steps(model, steps, encoder, y):
-    """Refuse steps or targets that a stitch would lose; return the steps before."""
+def _check_steps(model, steps, encoder, y, X):
+    """Refuse steps or inputs that a stitch would lose; return the steps before."""
     _, left_out = replace_step(model, lambda step: step)
     names = [name for before in left_out for name, _ in before]
     if encoder is None and names:
@@ -272,6 +282,12 @@ def _check_steps(model, steps, encoder, y):
             "has steps before the projecting one, which belong to the old encoder; got "
             f"the steps {names} and no encoder"
         )
+    for step in steps:
+        if X is not None and "X" not in signature(step.rebase).parameters:
+            raise TypeError(
+                f"X must be None, since {type(step).__name__}.rebase takes no rows "
+                f"beside the anchors; got a {type(X).__name__}"
+            )
     if y is None:
         return left_out
     for step in steps:
@@ -293,21 +309,21 @@ def _check_steps(model, steps, encoder, y):
     return left_out
 
 
-def _encode(encoder, anchors):
-    """Return raw anchors encoded, or refuse rows that are encoded already."""
+def _encode(encoder, raw, name="the anchors"):
+    """Return raw samples encoded, or refuse rows that are encoded already."""
     try:
-        return encoder.transform(anchors)
+        return encoder.transform(raw)
     except NotFittedError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        if not _are_numbers(anchors):
+        if not _are_numbers(raw):
             raise
         raise ValueError(
-            "with encoder= the anchors must be raw samples, as the encoder takes them "
+            f"with encoder= {name} must be raw samples, as the encoder takes them "
             "(for encoded ones leave out encoder=, and of a model with an encoder "
             "inside stitch the steps after it); got rows on which "
             f"{type(encoder).__name__}.transform fails, of shape "
-            f"{_matrix(anchors).shape}"
+            f"{_matrix(raw).shape}"
         ) from error
 
 
