@@ -15,6 +15,7 @@ MODULES = [
     "skinvariant.datasets",
     "skinvariant.diagnosis",
     "skinvariant.guard",
+    "skinvariant.matching",
     "skinvariant.metrics",
     "skinvariant.model_selection",
     "skinvariant.outofcore",
