@@ -29,8 +29,8 @@ def _shared_coordinates(X_a, X_b, pairs):
     """Return rows of two spaces in coordinates that an isometry would leave equal.
 
     These are the coordinates in the span of the pairs, of which the first space's are
-    rotated onto the second's, and the distance from that span.  Each row has norm 1,
-    so that an inner product compares rows.
+    rotated onto the second's, and the distance from that span.  Inner products of rows
+    of both spaces are cosines.
 
     Parameters
     ----------
@@ -233,6 +233,7 @@ def bootstrap_anchors(X_a, X_b, pairs, n_anchors=300):
             )
     pairs = pairs.astype(np.intp)
     n_anchors = int(check_number("n_anchors", n_anchors, Integral, len(pairs) + 1))
+    n_anchors = min(n_anchors, *map(len, spaces))
     matches, leads = _grow(*spaces, pairs, n_anchors)
     n_found = 0
     folds = KFold(_N_FOLDS, shuffle=True, random_state=0).split(pairs)

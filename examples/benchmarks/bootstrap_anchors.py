@@ -124,6 +124,6 @@ if __name__ == "__main__":
     with threadpool_limits(1):
         main(
             Path(os.environ["SKINVARIANT_DATA"]),
-            int(sys.argv[1]) if len(sys.argv) > 1 else 3,
+            int(sys.argv[1]) if len(sys.argv) > 1 else 2,
             float(sys.argv[2]) if len(sys.argv) > 2 else 1.0,
         )
