@@ -26,6 +26,7 @@ from skinvariant import (
     stitch,
 )
 from skinvariant.diagnosis import shared_directions, stitched_agreement
+from skinvariant.matching import bootstrap_anchors
 from skinvariant.metrics import METRICS, whitening
 from skinvariant.outofcore import transform_batches
 from skinvariant.persistence import fingerprint
@@ -145,6 +146,9 @@ USES = {
         for method in ("orthogonal", "affine", "kernel")
     ],
     "Whitener": lambda a, b, y: Whitener().fit(a).transform(a),
+    "bootstrap_anchors": lambda a, b, y: (
+        bootstrap_anchors(a, b, np.stack([np.arange(20)] * 2, axis=1)).pairs
+    ),
     "calibrated": lambda a, b, y: comparison.calibrated(
         comparison.cka, a, b, n_permutations=19, random_state=0
     ),
@@ -221,8 +225,8 @@ NO_ROWS = {  # of the modules below, what takes no rows
 
 def test_every_use_is_here():
     """A new public function or estimator that takes rows is to be added."""
-    modules = ("comparison", "diagnosis", "metrics", "outofcore", "relative")
-    modules += ("stitching", "translation")
+    modules = ("comparison", "diagnosis", "matching", "metrics", "outofcore")
+    modules += ("relative", "stitching", "translation")
     public = set(skinvariant.__all__)
     for name in modules:
         public |= {*importlib.import_module(f"skinvariant.{name}").__all__}

@@ -17,6 +17,7 @@ from skinvariant import (
     comparison,
     datasets,
     diagnosis,
+    matching,
     metrics,
     outofcore,
     pooling,
@@ -88,6 +89,9 @@ CALLS = {
     diagnosis.diagnose: lambda **changed: diagnosis.diagnose(X, X_B, **QUICK | changed),
     diagnosis.shared_directions: lambda **changed: diagnosis.shared_directions(
         X, X_B, np.arange(40), **changed
+    ),
+    matching.bootstrap_anchors: lambda **changed: matching.bootstrap_anchors(
+        X, X_B, np.stack([np.arange(20)] * 2, axis=1), **changed
     ),
     metrics.whitening: lambda **changed: metrics.whitening(X, **changed),
     metrics.minkowski: lambda **changed: metrics.minkowski(X, X, **changed),

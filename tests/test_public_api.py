@@ -16,6 +16,7 @@ MODULES = [
     "skinvariant.diagnosis",
     "skinvariant.forecast",
     "skinvariant.guard",
+    "skinvariant.matching",
     "skinvariant.metrics",
     "skinvariant.model_selection",
     "skinvariant.outofcore",
