@@ -446,7 +446,6 @@ class _InvariantVoting(BaseEstimator):
         }
         prior = signal_to_noise(list(new.agreement_.values()))
         new.anchors_ = rows if own.aggregator_ is None else new.aggregator_.anchors_
-        new._used_aggregator = new.aggregator_
         new.named_estimators_ = Bunch(**members)
         new._set_weights(outputs, targets, prior)
         new._scale_weights(outputs, own.left_out_, given)
@@ -741,12 +740,7 @@ class _InvariantVoting(BaseEstimator):
     def _members_outputs(self, X):
         """Return the outputs and the weights of all members that have a weight."""
         check_is_fitted(self)
-        outputs = self._used_outputs(self._validate(X, reset=False))
-        return outputs, list(_in_use(self.weights_).values())
-
-    def _used_outputs(self, X):
-        """Return the outputs of all members that have a weight, of validated rows."""
-        weights = _in_use(self.weights_)
+        X, weights = self._validate(X, reset=False), _in_use(self.weights_)
         aggregator, n_anchors = self._used_aggregator, len(self.anchors_)
         # of all rows at once, relative spaces would need many times the memory of X
         width = X.shape[1] + (len(weights) + 1) * n_anchors
@@ -760,7 +754,8 @@ class _InvariantVoting(BaseEstimator):
             for name, outputs in parts.items():
                 columns = relative.get(name, X[rows])
                 outputs.append(self._outputs(self.named_estimators_[name], columns))
-        return {name: np.concatenate(part) for name, part in parts.items()}
+        outputs = {name: np.concatenate(part) for name, part in parts.items()}
+        return outputs, list(weights.values())
 
 
 class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
@@ -895,7 +890,8 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     `log_pool_weights` with ``alpha=50``, and scaled as above.  Their prior weights are
     signal-to-noise ratios, that of the member times :math:`n / (n + d)` for n rows of d
     features, in sum 1.  To leave an anchor out, the translations and "few_shot" are
-    fitted without it before they label `X`.
+    fitted without it, and comparisons with it replaced by their mean, before the pool
+    labels `X`.
 
     No anchor is evidence for itself.  On a relative space its self-comparison is
     replaced by the mean of its other comparisons; what is fitted on the anchors
@@ -1050,17 +1046,12 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
         """Add a member trained on rows without labels, and return its left-out outputs.
 
         The pool of the other members labels these rows by its probabilities; `targets`
-        are the labels of the anchors.  To leave an anchor out, what is fitted on the
-        anchors is fitted without it, before it labels the rows.
+        are the labels of the anchors.
         """
-        anchors, weights = self.anchors_, _in_use(self.weights_)
-        folds = [*_folds(anchors), (slice(None), [])]
-        teachers = [{} for _ in folds]  # the last is the pool itself
-        for (train, _), teacher in zip(folds[:-1], teachers, strict=False):
-            if "kernel" in self.named_estimators_:
-                teacher |= own._behind_translations(anchors, train)
-            if "few_shot" in self.named_estimators_:
-                teacher["few_shot"] = own._few_shot_head(anchors[train], codes[train])
+        anchors = self.anchors_
+        folds = [*_folds(anchors), (slice(None), [])]  # at last the pool of all anchors
+        teachers = [own._fitted_on(anchors, kept, codes) for kept, _ in folds[:-1]]
+        teachers.append({})
         scaler = StandardScaler().set_output(transform="default")
         batches = list(gen_batches(len(X), _BATCH_ROWS))
         for batch in batches:
@@ -1068,16 +1059,15 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
         scatter = np.zeros((X.shape[1], X.shape[1]))
         sizes = np.zeros((len(folds), len(self.classes_)))
         sums = np.zeros((*sizes.shape, X.shape[1]))
+        means = self._relative(anchors)
+        means = {name: columns.mean(axis=0) for name, columns in means.items()}
         for batch in batches:
             rows = scaler.transform(X[batch].astype(np.float64))
             scatter += rows.T @ rows
-            pooled = self._used_outputs(X[batch])
+            relative = self._relative(X[batch])
             for k, teacher in enumerate(teachers):
-                refitted = {
-                    name: self._outputs(teacher[name], X[batch])
-                    for name in teacher.keys() & weights
-                }
-                proba = self._pool(pooled | refitted, weights.values())
+                out = folds[k][1]
+                proba = self._pool_without(X[batch], relative, teacher, out, means)
                 sums[k] += proba.T @ rows
                 sizes[k] += proba.sum(axis=0)
 
@@ -1113,6 +1103,38 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
         self.weights_["self_trained"] = share
         self.agreement_["self_trained"] = agreements[0]
         return left_out
+
+    def _relative(self, X):
+        """Return the relative space of each metric."""
+        if self.aggregator_ is None:
+            return {}
+        columns = self.aggregator_.transform(X)
+        return dict(self._by_metric(self.aggregator_, columns))
+
+    def _fitted_on(self, anchors, kept, codes):
+        """Return the members that are fitted on the new anchors, fitted on some."""
+        members = {}
+        if "absolute" in self.named_estimators_:
+            members = self._behind_translations(anchors, kept)
+        if codes is not None:
+            members["few_shot"] = self._few_shot_head(anchors[kept], codes[kept])
+        return members
+
+    def _pool_without(self, X, relative, refitted, anchors, means):
+        """Return the pool's probabilities of rows, without what some anchors add.
+
+        Members that are fitted on anchors are given without these, as `refitted`; the
+        comparisons with them are replaced by the `means` of their columns.
+        """
+        weights, outputs = _in_use(self.weights_), {}
+        members = self.named_estimators_ | refitted
+        for name in weights:
+            columns = relative.get(name, X)
+            if name in relative and columns.shape[1] == len(self.anchors_):
+                columns = columns.copy()
+                columns[:, anchors] = means[name][anchors]
+            outputs[name] = self._outputs(members[name], columns)
+        return self._pool(outputs, weights.values())
 
     def _fit_weights(self, outputs, y, sample_weight):
         """Keep the weights: probabilities of fitted rows are too high to learn them.
