@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+from scipy.linalg import solve
 from scipy.sparse import issparse
 from scipy.special import log_softmax, softmax
 from sklearn import get_config
@@ -64,7 +65,7 @@ __all__ = [
 METRICS = ("cosine", "euclidean", "manhattan", "chebyshev", "change_of_basis")
 # Without a penalty, coordinates in the frame of few anchors are mostly noise
 _METRIC_PARAMS = {"change_of_basis": {"alpha": 0.1}}
-_MEMBERS = ("absolute", "kernel", "orthogonal", "few_shot")
+_MEMBERS = ("absolute", "kernel", "orthogonal", "few_shot", "self_trained")
 
 # Strength of the prior weights: how many nats of evidence move one by 1
 _ALPHA = 50.0
@@ -73,6 +74,9 @@ _SCALE_ALPHA, _LEAST_SCALE = 10.0, 0.1
 # The absolute head's weight in its own space: with few anchors it is the best member
 _ABSOLUTE_SHARE = 2 / 3
 _LEAST_PROBABILITY = 1e-6
+# Of the self-trained member: the share of the unit matrix in its covariance, how many
+# rows without labels an anchor counts for, and how many rows are read at a time
+_SHRINKAGE, _ANCHOR_ROWS, _BATCH_ROWS = 0.3, 10, 1000
 
 
 # --- mathematics --------------------------------------------------------------------
@@ -134,6 +138,60 @@ def decision_agreement(values, others):
     return float(np.clip(np.vdot(values, others) / norms, 0, 1))
 
 
+def _linear_discriminant(scatter, sums, sizes, prior):
+    r"""Return a linear discriminant analysis of rows whose classes are probabilities.
+
+    With rows :math:`x_i` and probabilities :math:`p_{ic}`, every class has the mean
+    :math:`\mu_c = \sum_i p_{ic} x_i / n_c` with :math:`n_c = \sum_i p_{ic}`, and all
+    share one covariance, :math:`\Sigma`, of which 30% are replaced by the unit matrix
+    of the same trace.  The decision values of a row x are
+    :math:`x^T \Sigma^{-1} \mu_c - \mu_c^T \Sigma^{-1} \mu_c / 2 + \log \pi_c`.
+
+    Parameters
+    ----------
+    scatter : ndarray of shape (n_features, n_features)
+        The sum of ``np.outer(x, x)`` over the rows.
+    sums : ndarray of shape (n_classes, n_features)
+        The sum of the rows of each class, ``proba.T @ X``.
+    sizes : ndarray of shape (n_classes,)
+        The sum of the probabilities of each class.
+    prior : ndarray of shape (n_classes,)
+        How frequent each class is among rows to come.
+
+    Returns
+    -------
+    coef : ndarray of shape (n_classes, n_features)
+        The directions of the classes.
+    intercept : ndarray of shape (n_classes,)
+        Added to ``X @ coef.T``.
+
+    References
+    ----------
+    J. H. Friedman, "Regularized discriminant analysis", Journal of the American
+    Statistical Association 84, 1989.
+
+    Examples
+    --------
+    Two classes around -1 and 1, and the boundary between them:
+
+    >>> import numpy as np
+    >>> from skinvariant.voting import _linear_discriminant
+    >>> X, proba = np.array([[-2.0], [0.0], [0.0], [2.0]]), np.eye(2)[[0, 0, 1, 1]]
+    >>> coef, intercept = _linear_discriminant(
+    ...     X.T @ X, proba.T @ X, proba.sum(axis=0), np.array([0.5, 0.5])
+    ... )
+    >>> coef.ravel().tolist(), np.ptp(intercept).item()
+    ([-1.0, 1.0], 0.0)
+    """
+    means = sums / np.maximum(sizes, np.finfo(np.float64).tiny)[:, np.newaxis]
+    within = (scatter - means.T @ sums) / sizes.sum()
+    level = np.trace(within) / len(within)
+    level = level if level > 0 else 1.0
+    within = (1 - _SHRINKAGE) * within + _SHRINKAGE * level * np.eye(len(within))
+    coef = solve(within, means.T, assume_a="sym").T
+    return coef, np.log(prior) - np.sum(coef * means, axis=1) / 2
+
+
 # --- members ------------------------------------------------------------------------
 
 
@@ -141,6 +199,11 @@ def _in_use(weights):
     """Return the members of positive weight, or the first one where all are 0."""
     positive = {name: weight for name, weight in weights.items() if weight > 0}
     return positive or dict(list(weights.items())[:1])
+
+
+def _folds(X):
+    """Return the (train, test) splits of the anchors that leave each of them out."""
+    return list(KFold(min(5, len(X)), shuffle=True, random_state=0).split(X))
 
 
 def _with_missing_classes(head, n_classes):
@@ -158,6 +221,17 @@ def _with_missing_classes(head, n_classes):
     return wide
 
 
+def _linear_classifier(coef, intercept):
+    """Return a logistic regression of given decision values, one for each class."""
+    head = LogisticRegression()
+    head.classes_ = np.arange(len(coef))
+    if len(coef) == 2:
+        coef, intercept = np.diff(coef, axis=0), np.diff(intercept)
+    head.coef_, head.intercept_ = coef, intercept
+    head.n_features_in_, head.n_iter_ = coef.shape[1], np.zeros(1, dtype=np.int32)
+    return head
+
+
 # --- estimators ---------------------------------------------------------------------
 
 
@@ -168,7 +242,8 @@ class _InvariantVoting(BaseEstimator):
     `_indicators`), a member's outputs and decision values (`_outputs`, `_values`), how
     outputs are pooled and weighted (`_pool`, `_set_weights`, `_fit_weights`,
     `_scale_weights`), the head where none is given (`_default_head`, `_check_head`),
-    and the members that are fitted on the anchors (`_behind`, `_few_shot`).
+    and the members that are fitted on the anchors (`_behind`, `_as_outputs`,
+    `_few_shot`).
     """
 
     _doc_link_module = "skinvariant"
@@ -291,10 +366,10 @@ class _InvariantVoting(BaseEstimator):
         self._used_aggregator = aggregator
         self._own = None
 
-    def rebase(self, anchors, y=None):
+    def rebase(self, anchors, y=None, *, X=None):
         """Return this model for another space, of which it gets the parallel anchors.
 
-        Whatever is trained is trained on the anchors alone.
+        Whatever is trained is trained on the anchors, and `X` where it is given.
 
         Parameters
         ----------
@@ -304,6 +379,11 @@ class _InvariantVoting(BaseEstimator):
         y : array-like of shape (n_anchors,) or (n_anchors, n_outputs), default=None
             Labels or targets of the anchors.  They replace the model's own predictions
             as evidence for the weights, and train a few-shot head, one more member.
+        X : array-like of shape (n_samples, n_features_new), default=None
+            Further rows of the new space, without labels and in any order; thousands
+            where you have them.  They train one more member of the classifier, and
+            should be a sample of the rows to come, with all classes in it.  The
+            metric "geodesic" needs them; a regressor without it takes none.
 
         Returns
         -------
@@ -314,7 +394,10 @@ class _InvariantVoting(BaseEstimator):
         ------
         ValueError
             If the number of anchors or targets differs, there are fewer than 2
-            anchors, or a label is not one of `classes_`.
+            anchors, a label is not one of `classes_`, or `X` has another width, fewer
+            than 2 rows, or infinity or NaN.
+        TypeError
+            If `X` is given to a regressor none of whose metrics compares along rows.
         """
         check_is_fitted(self)
         # a copy, since the user may fit this one again
@@ -329,9 +412,20 @@ class _InvariantVoting(BaseEstimator):
                 f"{len(rows)}"
             )
         given = None if y is None else own._encode_anchors(y)
+        along = own.aggregator_ is not None and own.aggregator_._needing_rows()
+        if X is not None:
+            if not (along or is_classifier(self)):
+                raise TypeError(
+                    "X must be None for a regressor, since rows without targets train "
+                    "a member of classifiers alone, unless a metric compares along "
+                    f"them; got a {type(X).__name__}"
+                )
+            X = new._validate(X, reset=False, ensure_min_samples=2)
         members, outputs, references = {}, {}, {}
         if own.aggregator_ is not None:
-            new.aggregator_, compared = own.aggregator_._rebase(rows)
+            new.aggregator_, compared = own.aggregator_._rebase(
+                rows, X if along else None
+            )
             left_out = new.aggregator_._leave_one_out(compared)
             for name, columns in own._by_metric(new.aggregator_, left_out):
                 members[name] = own.named_estimators_[name]
@@ -359,36 +453,47 @@ class _InvariantVoting(BaseEstimator):
         new.named_estimators_ = Bunch(**members)
         new._set_weights(outputs, targets, prior)
         new._scale_weights(outputs, own.left_out_, given)
+        if X is not None and is_classifier(self):
+            outputs["self_trained"] = new._self_trained(X, own, outputs, targets, given)
+            new._scale_weights(outputs, own.left_out_, given)
         new.left_out_ = new._pool(outputs, list(new.weights_.values()))
         if own.aggregator_ is not None:
             new._used_aggregator = new.aggregator_._with_metrics(_in_use(new.weights_))
         new._own = own
         return new
 
-    def _translated(self, new):
-        """Yield the members behind translations, and their left-out outputs.
+    def _behind_translations(self, new, kept=slice(None)):
+        """Return the absolute head behind translations from some of the new anchors.
 
         "kernel" maps to the few decision values of the absolute head, not to all axes
         of its space, so that width and penalty suit the directions that matter.
         """
-        old, head = self.anchors_, self.named_estimators_["absolute"]
         targets = self._values(self._own_outputs["absolute"])
-        kernel = SpaceTranslator("kernel").set_output(transform="default")
-        kernel.fit(new, targets)
-        left_out = kernel.left_out_.reshape(len(new), -1)
-        yield "kernel", *self._behind(kernel, left_out)
-        turned = SpaceTranslator("orthogonal").set_output(transform="default")
-        splits = KFold(min(5, len(new)), shuffle=True, random_state=0).split(new)
+        kernel, turned = (
+            SpaceTranslator(method)
+            .set_output(transform="default")
+            .fit(new[kept], values[kept])
+            for method, values in (("kernel", targets), ("orthogonal", self.anchors_))
+        )
+        turned = make_pipeline(turned, self.named_estimators_["absolute"])
+        return {"kernel": self._behind(kernel), "orthogonal": turned}
+
+    def _translated(self, new):
+        """Yield the members behind translations, and their left-out outputs."""
+        members = self._behind_translations(new)
+        left_out = members["kernel"][0].left_out_.reshape(len(new), -1)
+        yield "kernel", members["kernel"], self._as_outputs(left_out)
+        turned, head = members["orthogonal"]
+        turned, old = clone(turned), self.anchors_
         rows, left_out = zip(
             *(
                 (test, turned.fit(new[train], old[train]).transform(new[test]))
-                for train, test in splits
+                for train, test in _folds(new)
             ),
             strict=True,
         )
         left_out = np.concatenate(left_out)[np.argsort(np.concatenate(rows))]
-        member = make_pipeline(turned.fit(new, old), head)
-        yield "orthogonal", member, self._outputs(head, left_out)
+        yield "orthogonal", members["orthogonal"], self._outputs(head, left_out)
 
     def forecast(self, own_score=None, *, confidence=0.95):
         """Forecast what this change of encoder costs, from the anchors alone.
@@ -755,13 +860,14 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
 
     After `rebase` the members are
 
-    ============  ====================================================================
-    metric names  the fitted heads on the rebased relative spaces
-    "kernel"      a kernel ridge regression from the new anchors to the absolute
-                  head's decision values for the old ones
-    "orthogonal"  the absolute head behind an orthogonal map (Procrustes)
-    "few_shot"    with `y`: a logistic regression trained on the new anchors
-    ============  ====================================================================
+    ==============  ==================================================================
+    metric names    the fitted heads on the rebased relative spaces
+    "kernel"        a kernel ridge regression from the new anchors to the absolute
+                    head's decision values for the old ones
+    "orthogonal"    the absolute head behind an orthogonal map (Procrustes)
+    "few_shot"      with `y`: a logistic regression trained on the new anchors
+    "self_trained"  with `X`: a linear discriminant analysis of rows without labels
+    ==============  ==================================================================
 
     and `skinvariant.pooling.log_pool_weights` with ``alpha=50`` computes their weights
     from what each predicts for the anchors.  The targets are what this model predicts
@@ -785,6 +891,17 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     memorised, by the heads or the encoder, and so are no evidence for other rows.
     Labels of rows whose `sample_weight` is 0 do not count.
 
+    For "self_trained" [4]_ the weighted pool of the other members predicts the classes
+    of the rows of `X`, and a linear discriminant analysis, whose covariance is shrunk
+    by 30%, is fitted to these rows with the predicted probabilities as labels.  Each
+    anchor is added with its target and counts for 10 rows.  The prior probabilities of
+    the classes are their shares in `fit`.  Then the pool and this member are pooled by
+    `log_pool_weights` with ``alpha=50``, and scaled as above.  Their prior weights are
+    signal-to-noise ratios, that of the member times :math:`n / (n + d)` for n rows of d
+    features, in sum 1.  To leave an anchor out, the translations and "few_shot" are
+    fitted without it, and comparisons with it replaced by their mean, before the pool
+    labels `X`.
+
     No anchor is evidence for itself.  On a relative space its self-comparison is
     replaced by the mean of its other comparisons; what is fitted on the anchors
     predicts each of them from a fit without it.  With 10 anchors or fewer the weights
@@ -804,6 +921,9 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
        NeurIPS 2023, arXiv 2311.00664.
     .. [3] C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
        arXiv 1706.04599.
+    .. [4] G. J. McLachlan, "Iterative reclassification procedure for constructing an
+       asymptotically optimal rule of allocation in discriminant analysis", Journal of
+       the American Statistical Association 70, 1975.
 
     Examples
     --------
@@ -827,6 +947,17 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     0.98
     >>> max(stitched[-1].weights_, key=stitched[-1].weights_.get)
     'kernel'
+
+    With 30 anchors, and with the same 30 and further rows of the new encoder:
+
+    >>> few = InvariantVotingClassifier(n_anchors=30, random_state=0)
+    >>> few = few.fit(old.transform(X), y)
+    >>> X_new, X_new_test = new.transform(X), new.transform(X_test)
+    >>> anchors = X_new[few.anchor_indices_]
+    >>> round(few.rebase(anchors).score(X_new_test, y_test), 2)
+    0.92
+    >>> round(few.rebase(anchors, X=X_new).score(X_new_test, y_test), 2)
+    0.96
     """
 
     _y_numeric = False
@@ -889,43 +1020,139 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
     def _values(outputs):
         return log_odds(outputs)
 
-    def _behind(self, kernel, left_out):
-        # a logistic regression whose inputs are the decision values of the classes
-        n_classes, head = len(self.classes_), LogisticRegression()
-        head.classes_ = np.arange(n_classes)
-        head.coef_ = np.eye(n_classes) if n_classes > 2 else np.array([[-1.0, 1.0]])
-        head.intercept_ = np.zeros(len(head.coef_))
-        head.n_features_in_ = n_classes
-        head.n_iter_ = np.zeros(1, dtype=np.int32)
-        return make_pipeline(kernel, head), softmax(left_out, axis=1)
+    def _behind(self, kernel):
+        n_classes = len(self.classes_)
+        head = _linear_classifier(np.eye(n_classes), np.zeros(n_classes))
+        return make_pipeline(kernel, head)
+
+    @staticmethod
+    def _as_outputs(values):
+        return softmax(values, axis=1)
+
+    def _few_shot_head(self, X, codes):
+        """Return a head of all classes; of labels of one class, of equal ones."""
+        n_classes = len(self.classes_)
+        if len(np.unique(codes)) < 2:
+            return _linear_classifier(
+                np.zeros((n_classes, X.shape[1])), np.zeros(n_classes)
+            )
+        scaler = StandardScaler().set_output(transform="default")
+        head = LogisticRegression(C=0.1, max_iter=1000)
+        model = make_pipeline(scaler, head).fit(X, codes)
+        return make_pipeline(model[0], _with_missing_classes(model[1], n_classes))
 
     def _few_shot(self, X, codes):
         """Return a head fitted on the anchors, and its outputs for those left out."""
-        n_classes = len(self.classes_)
-
-        def fit(rows):
-            head = LogisticRegression(C=0.1, max_iter=1000)
-            model = make_pipeline(
-                StandardScaler().set_output(transform="default"), head
-            )
-            model.fit(X[rows], codes[rows])
-            return make_pipeline(model[0], _with_missing_classes(model[1], n_classes))
-
-        everything = np.arange(len(X))
         if len(np.unique(codes)) < 2:
             return None
-        outputs = np.full((len(X), n_classes), 1 / n_classes)
-        folds = KFold(min(5, len(X)), shuffle=True, random_state=0)
-        for train, test in folds.split(X):
-            if len(np.unique(codes[train])) > 1:
-                outputs[test] = self._outputs(fit(train), X[test])
-        return fit(everything), outputs
+        outputs = np.empty((len(X), len(self.classes_)))
+        for train, test in _folds(X):
+            head = self._few_shot_head(X[train], codes[train])
+            outputs[test] = self._outputs(head, X[test])
+        return self._few_shot_head(X, codes), outputs
+
+    def _self_trained(self, X, own, outputs, targets, codes):
+        """Add a member trained on rows without labels, and return its left-out outputs.
+
+        The pool of the other members labels these rows by its probabilities; `targets`
+        are the labels of the anchors.
+        """
+        anchors = self.anchors_
+        folds = [*_folds(anchors), (slice(None), [])]  # at last the pool of all anchors
+        teachers = [own._fitted_on(anchors, kept, codes) for kept, _ in folds[:-1]]
+        teachers.append({})
+        scaler = StandardScaler().set_output(transform="default")
+        batches = list(gen_batches(len(X), _BATCH_ROWS))
+        for batch in batches:
+            scaler.partial_fit(X[batch])
+        scatter = np.zeros((X.shape[1], X.shape[1]))
+        sizes = np.zeros((len(folds), len(self.classes_)))
+        sums = np.zeros((*sizes.shape, X.shape[1]))
+        means = self._relative(anchors)
+        means = {name: columns.mean(axis=0) for name, columns in means.items()}
+        for batch in batches:
+            rows = scaler.transform(X[batch].astype(np.float64))
+            scatter += rows.T @ rows
+            relative = self._relative(X[batch])
+            for k, teacher in enumerate(teachers):
+                out = folds[k][1]
+                proba = self._pool_without(X[batch], relative, teacher, out, means)
+                sums[k] += proba.T @ rows
+                sizes[k] += proba.sum(axis=0)
+
+        left_out = np.empty_like(targets)
+        anchors = scaler.transform(anchors.astype(np.float64))
+        for k, (train, test) in enumerate(folds):
+            rows, proba = anchors[train], _ANCHOR_ROWS * targets[train]
+            head = _linear_classifier(
+                *_linear_discriminant(
+                    scatter + _ANCHOR_ROWS * rows.T @ rows,
+                    sums[k] + proba.T @ rows,
+                    sizes[k] + proba.sum(axis=0),
+                    own._class_shares,
+                )
+            )
+            if len(test):
+                left_out[test] = self._outputs(head, anchors[test])
+        self.named_estimators_["self_trained"] = make_pipeline(scaler, head)
+
+        pooled = self._log_pool(outputs, self.weights_.values())
+        agreements = [
+            decision_agreement(log_odds(proba), log_odds(own.left_out_))
+            for proba in (left_out, np.exp(pooled))
+        ]
+        # a covariance of few rows is poor, and few anchors do not show it
+        enough = len(X) / (len(X) + X.shape[1])
+        prior = signal_to_noise(agreements) * [enough, 1]
+        logs = [smoothed_log(left_out, len(X)), pooled]
+        share, rest = log_pool_weights(
+            logs, targets, prior=prior / prior.sum(), alpha=_ALPHA
+        ).tolist()
+        self.weights_ = {name: rest * weight for name, weight in self.weights_.items()}
+        self.weights_["self_trained"] = share
+        self.agreement_["self_trained"] = agreements[0]
+        return left_out
+
+    def _relative(self, X):
+        """Return the relative space of each metric."""
+        if self.aggregator_ is None:
+            return {}
+        columns = self.aggregator_.transform(X)
+        return dict(self._by_metric(self.aggregator_, columns))
+
+    def _fitted_on(self, anchors, kept, codes):
+        """Return the members that are fitted on the new anchors, fitted on some."""
+        members = {}
+        if "absolute" in self.named_estimators_:
+            members = self._behind_translations(anchors, kept)
+        if codes is not None:
+            members["few_shot"] = self._few_shot_head(anchors[kept], codes[kept])
+        return members
+
+    def _pool_without(self, X, relative, refitted, anchors, means):
+        """Return the pool's probabilities of rows, without what some anchors add.
+
+        Members that are fitted on anchors are given without these, as `refitted`; the
+        comparisons with them are replaced by the `means` of their columns.
+        """
+        weights, outputs = _in_use(self.weights_), {}
+        members = self.named_estimators_ | refitted
+        for name in weights:
+            columns = relative.get(name, X)
+            if name in relative and columns.shape[1] == len(self.anchors_):
+                columns = columns.copy()
+                columns[:, anchors] = means[name][anchors]
+            outputs[name] = self._outputs(members[name], columns)
+        return self._pool(outputs, weights.values())
 
     def _fit_weights(self, outputs, y, sample_weight):
         """Keep the weights: probabilities of fitted rows are too high to learn them.
 
-        The labels of the anchors are stored for `rebase`, -1 where there is none.
+        What `rebase` needs is stored: how frequent each class is, and the labels of
+        the anchors, -1 where there is none.
         """
+        sizes = np.bincount(y, sample_weight, minlength=len(self.classes_))
+        self._class_shares = (sizes + 1) / np.sum(sizes + 1)
         codes = np.where(sample_weight > 0, y, -1)
         rows = getattr(self, "anchor_indices_", None)
         self._anchor_codes = (
@@ -934,6 +1161,8 @@ class InvariantVotingClassifier(ClassifierMixin, _InvariantVoting):
 
     def _smoothing_rows(self, name):
         """Return how many rows a member's head was fitted on."""
+        if name == "self_trained":
+            return int(self.named_estimators_[name][0].n_samples_seen_)
         return len(self.anchors_) if name == "few_shot" else self._n_rows
 
     def _smoothed(self, outputs):
@@ -1150,13 +1379,16 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
     def _values(outputs):
         return outputs
 
-    @staticmethod
-    def _behind(kernel, left_out):
+    def _behind(self, kernel):
         # a linear regression that predicts its inputs, the translated predictions
-        n_outputs, head = left_out.shape[1], LinearRegression()
+        n_outputs, head = self._own_outputs["absolute"].shape[1], LinearRegression()
         head.coef_, head.intercept_ = np.eye(n_outputs), np.zeros(n_outputs)
         head.n_features_in_ = n_outputs
-        return make_pipeline(kernel, head), left_out
+        return make_pipeline(kernel, head)
+
+    @staticmethod
+    def _as_outputs(values):
+        return values
 
     def _few_shot(self, X, y):
         """Return a head fitted on the anchors, and its outputs for those left out."""
@@ -1164,8 +1396,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
             return None
         scaler = StandardScaler().set_output(transform="default")
         model = make_pipeline(scaler, RidgeCV(np.logspace(-2, 4, 13)))
-        folds = KFold(min(5, len(X)), shuffle=True, random_state=0)
-        left_out = cross_val_predict(model, X, y, cv=folds)
+        left_out = cross_val_predict(model, X, y, cv=_folds(X))
         return model.fit(X, y), left_out.reshape(len(X), -1)
 
     def _fit_weights(self, outputs, y, sample_weight):
@@ -1227,7 +1458,7 @@ class InvariantVotingRegressor(RegressorMixin, _InvariantVoting):
         return tags
 
 
-def pool_translations(model, anchors, old_anchors, y=None):
+def pool_translations(model, anchors, old_anchors, y=None, *, X=None):
     """Pool a fitted model of one space behind translations from another.
 
     `skinvariant.stitch` does this with `old_anchors`.
@@ -1240,6 +1471,8 @@ def pool_translations(model, anchors, old_anchors, y=None):
         The same samples in the new and in the old space.
     y : array-like of shape (n_anchors,) or (n_anchors, n_outputs), default=None
         Labels or targets of the anchors.
+    X : array-like of shape (n_samples, n_features_new), default=None
+        Of a classifier: further rows of the new space, without labels.
 
     Returns
     -------
@@ -1275,4 +1508,5 @@ def pool_translations(model, anchors, old_anchors, y=None):
     pool._own_outputs = {"absolute": pool._outputs(member, old_anchors)}
     pool._set_own({"absolute": member}, None, rows, len(rows))
     pool.left_out_ = pool._pool(pool._own_outputs, [1.0])
-    return pool.rebase(anchors, y)
+    pool._class_shares = pool.left_out_.mean(axis=0)  # of `fit` they are not known
+    return pool.rebase(anchors, y, X=X)

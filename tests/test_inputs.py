@@ -22,6 +22,7 @@ from skinvariant import (
     comparison,
     cross_stitch,
     diagnose,
+    forecast_swap,
     select_anchors,
     stitch,
 )
@@ -151,6 +152,9 @@ USES = {
     ),
     "calibrated": lambda a, b, y: comparison.calibrated(
         comparison.cka, a, b, n_permutations=19, random_state=0
+    ),
+    "forecast_swap": lambda a, b, y: np.array(
+        forecast_swap(a, b, own_score=(0.5, 1.0)).estimate_interval
     ),
     "cross_stitch": lambda a, b, y: crossed(
         a, b, y, ("absolute", "few_shot", "retrained")

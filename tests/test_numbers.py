@@ -95,6 +95,7 @@ CALLS = {
     ),
     metrics.whitening: lambda **changed: metrics.whitening(X, **changed),
     metrics.minkowski: lambda **changed: metrics.minkowski(X, X, **changed),
+    metrics.geodesic: lambda **changed: metrics.geodesic(X, X, **changed),
     metrics.mahalanobis: lambda **changed: metrics.mahalanobis(X, X, **changed),
     metrics.change_of_basis: lambda **changed: metrics.change_of_basis(X, X, **changed),
     datasets.make_related_spaces: lambda **changed: datasets.make_related_spaces(

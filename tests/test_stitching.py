@@ -709,7 +709,7 @@ def test_rows_that_nothing_takes_are_refused(bent):
     with pytest.raises(TypeError, match=r"X must be None, since Own.rebase takes no"):
         stitch(Own().fit(bent.X_a), bent.X_b[:9], X=bent.X_b)
     head = Ridge().fit(bent.X_a, bent.y)
-    with pytest.raises(TypeError, match=r"with old_anchors X must be None"):
+    with pytest.raises(TypeError, match=r"X must be None for a regressor"):
         stitch(head, bent.X_b[:9], old_anchors=bent.X_a[:9], X=bent.X_b)
     projector = RelativeProjector(40, metric="geodesic", random_state=0).fit(bent.X_a)
     with pytest.raises(ValueError, match=r"X must be unlabelled rows .* got None"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from joblib import parallel_config
 from scipy.optimize import lsq_linear, minimize, minimize_scalar
+from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 from scipy.stats import ortho_group
@@ -16,9 +17,11 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import (
@@ -49,9 +52,11 @@ from skinvariant import (
 )
 from skinvariant.datasets import make_related_spaces
 from skinvariant.metrics import METRICS, TRANSFORMATIONS, Metric, cosine
-from skinvariant.pooling import signal_to_noise
+from skinvariant.persistence import load, save
+from skinvariant.pooling import log_pool_weights, signal_to_noise, smoothed_log
 from skinvariant.translation import SpaceTranslator
 from skinvariant.voting import (
+    _linear_discriminant,
     decision_agreement,
     log_odds,
     pool_translations,
@@ -1616,3 +1621,259 @@ def test_rows_are_predicted_in_blocks_of_limited_memory(vote):
         with config_context(working_memory=0.1):
             in_blocks = each.predict(X)
         np.testing.assert_allclose(in_blocks, whole, rtol=1e-12)
+
+
+# --- rows without labels --------------------------------------------------------------
+
+
+def with_rows(model, X=X_B, y=None, rows=slice(None)):
+    """Return a model rebased to a space, with some of its rows as X."""
+    anchors = model.anchor_indices_
+    y = None if y is None else y[anchors]
+    return model.rebase(X[anchors], y, X=X[rows])
+
+
+def test_a_discriminant_of_labels_is_that_of_sklearn():
+    """Where each probability is 0 or 1, and the rows are about any origin."""
+    proba = np.eye(3)[np.argsort(np.argsort(X_A[:, 0])) % 3]
+    sums, sizes = proba.T @ X_A, proba.sum(axis=0)
+    prior = sizes / len(X_A)  # by which sklearn weights the covariances, too
+    coef, intercept = _linear_discriminant(X_A.T @ X_A, sums, sizes, prior)
+    expected = LinearDiscriminantAnalysis(
+        solver="lsqr", shrinkage=0.3, priors=prior
+    ).fit(X_A, proba.argmax(axis=1))
+    np.testing.assert_allclose(coef, expected.coef_, rtol=1e-8)
+    np.testing.assert_allclose(intercept, expected.intercept_, rtol=1e-8)
+
+
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_the_self_trained_member_by_hand(with_labels):
+    """Its labels are the pool's; to leave an anchor out, the pool is fitted without."""
+    model = fitted()
+    y, rows = Y if with_labels else None, model.anchor_indices_
+    pool = rebased(model, y=y)
+    new = with_rows(model, y=y)
+    targets = np.eye(3)[Y[rows]] if with_labels else model.left_out_
+    scaler = StandardScaler().fit(X_B)
+    X, anchors = scaler.transform(X_B), scaler.transform(X_B[rows])
+    shares = (np.bincount(Y) + 1) / (len(Y) + 3)
+
+    def trained(proba, kept):
+        P = np.vstack([proba, *[targets[kept]] * 10])
+        Z = np.vstack([X, *[anchors[kept]] * 10])
+        means = P.T @ Z / P.sum(axis=0)[:, None]
+        apart = Z[:, None] - means  # of each row from each mean
+        within = np.einsum("ik,ikd,ike->de", P, apart, apart) / P.sum()
+        within = 0.7 * within + 0.3 * np.trace(within) / 12 * np.eye(12)
+        inverse = np.linalg.inv(within)
+        return lambda Z: log_softmax(
+            [
+                [
+                    np.log(s) - (z - m) @ inverse @ (z - m) / 2
+                    for m, s in zip(means, shares, strict=True)
+                ]
+                for z in Z
+            ],
+            axis=1,
+        )
+
+    expected = trained(pool.predict_proba(X_B), np.arange(40))(X)
+    found = new.named_estimators_["self_trained"].predict_log_proba(X_B)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+    at_anchors = np.split(pool.aggregator_.transform(X_B[rows]), 2, axis=1)
+    at_anchors = dict(zip(SMALL["metrics"], at_anchors, strict=True))
+    left_out = np.empty((40, 3))
+    head = model.named_estimators_["absolute"]
+    values = log_odds(head.predict_proba(X_A[rows]))
+    for kept, others in KFold(5, shuffle=True, random_state=0).split(rows):
+        kernel = SpaceTranslator("kernel").fit(X_B[rows][kept], values[kept])
+        turned = SpaceTranslator("orthogonal").fit(X_B[rows][kept], X_A[rows][kept])
+        parts = {
+            "kernel": softmax(kernel.transform(X_B), axis=1),
+            "orthogonal": head.predict_proba(turned.transform(X_B)),
+        }
+        relative = np.split(pool.aggregator_.transform(X_B), 2, axis=1)
+        for name, columns in zip(SMALL["metrics"], relative, strict=True):
+            columns[:, others] = np.mean(at_anchors[name], axis=0)[others]
+            parts[name] = model.named_estimators_[name].predict_proba(columns)
+        if with_labels:
+            few = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
+            few.fit(X_B[rows][kept], Y[rows][kept])
+            parts["few_shot"] = few.predict_proba(X_B)
+        n_rows = {"few_shot": 40}
+        logs = sum(
+            weight * smoothed_log(parts[name], n_rows.get(name, 240))
+            for name, weight in pool.weights_.items()
+        )
+        left_out[others] = trained(softmax(logs, axis=1), kept)(anchors[others])
+    left_out = np.exp(left_out)
+    agreements = [
+        decision_agreement(log_odds(proba), log_odds(model.left_out_))
+        for proba in (left_out, pool.left_out_)
+    ]
+    assert new.agreement_["self_trained"] == pytest.approx(agreements[0], rel=1e-6)
+    prior = signal_to_noise(agreements) * [240 / 252, 1]
+    logs = [smoothed_log(left_out, 240), np.log(pool.left_out_)]
+    expected = log_pool_weights(logs, targets, prior=prior / prior.sum(), alpha=50)
+    # up to the inverse temperature of all
+    names = list(pool.weights_)
+    assert list(new.weights_) == [*names, "self_trained"]
+    rest = np.array([new.weights_[name] for name in names])
+    old = np.array([pool.weights_[name] for name in names])
+    np.testing.assert_allclose(rest * old.sum(), old * rest.sum(), atol=1e-9)
+    share = new.weights_["self_trained"] / (rest.sum() / old.sum())
+    assert share == pytest.approx(expected[0] / expected[1], rel=1e-4)
+
+
+@functools.cache
+def few_anchors_of_digits(n_anchors):
+    """Return a model of the digits, and rows of another encoder with their labels."""
+    X, y = load_digits(return_X_y=True)
+    model = InvariantVotingClassifier(n_anchors=n_anchors, random_state=0)
+    model.fit(X[:900], y[:900])
+    new = Nystroem(gamma=1e-3, n_components=100, random_state=0).fit(X[:900])
+    return model, new.transform(X), y
+
+
+def test_rows_without_labels_help_where_anchors_are_few():
+    """Thirty anchors of a map that is not linear."""
+    model, X, y = few_anchors_of_digits(30)
+    anchors = X[model.anchor_indices_]
+    without = model.rebase(anchors).score(X[900:], y[900:])
+    found = model.rebase(anchors, X=X[:900])
+    assert found.score(X[900:], y[900:]) > without + 0.05
+    assert found.weights_["self_trained"] > 0.1
+
+
+@pytest.mark.parametrize("kind", ["noise", "half", "few"])
+def test_unsuitable_rows_without_labels_do_little_harm(kind):
+    """Noise, rows without every other class, and fewer rows than features."""
+    model, X, y = few_anchors_of_digits(100)
+    rows = {
+        "noise": np.random.default_rng(0).permuted(X[:900], axis=0),
+        "half": X[:900][y[:900] % 2 == 0],
+        "few": X[:50],
+    }[kind]
+    anchors = X[model.anchor_indices_]
+    without = model.rebase(anchors).score(X[900:], y[900:])
+    found = model.rebase(anchors, X=rows)
+    assert found.score(X[900:], y[900:]) > without - 0.01
+
+
+def test_an_anchor_is_no_evidence_for_itself_through_rows_without_labels():
+    """In a space of noise, those left out agree by chance alone.
+
+    With all anchors in the pool that labels the rows, it would be .21 on average.
+    """
+    model, found = fitted(), []
+    for seed in range(8):
+        noise = np.random.default_rng(seed).standard_normal(X_B.shape)
+        new = with_rows(model, noise)
+        found.append(new.agreement_["self_trained"])
+    assert np.mean(found) < 0.13
+
+
+def test_rows_without_labels_change_nothing_else():
+    """Not the model, nor what it is rebased to later; in any order and batches."""
+    model = fitted()
+    before, plain = model.predict_proba(X_A), rebased(model).predict_proba(X_B)
+    given = X_B.copy()
+    new = model.rebase(given[model.anchor_indices_], X=given)
+    found = new.predict_proba(X_B)
+    np.testing.assert_array_equal(given, X_B)
+    np.testing.assert_array_equal(model.predict_proba(X_A), before)
+    np.testing.assert_array_equal(with_rows(model).predict_proba(X_B), found)
+    np.testing.assert_array_equal(with_rows(new).predict_proba(X_B), found)
+    again = rebased(new)
+    np.testing.assert_array_equal(again.predict_proba(X_B), plain)
+    assert "self_trained" not in again.weights_
+    backwards = with_rows(model, rows=slice(None, None, -1))
+    np.testing.assert_allclose(backwards.predict_proba(X_B), found, rtol=1e-6)
+
+
+def test_rows_without_labels_are_read_in_batches(monkeypatch):
+    """Of batches of seven rows comes the same model as of one batch."""
+    found = with_rows(fitted()).predict_proba(X_B)
+    monkeypatch.setattr("skinvariant.voting._BATCH_ROWS", 7)
+    np.testing.assert_allclose(with_rows(fitted()).predict_proba(X_B), found, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_self_trained_member_is_saved_and_exported(n_classes, tmp_path):
+    """As every other member, in files and as a torch module."""
+    torch = pytest.importorskip("torch")
+    model = fitted(y=np.minimum(Y, n_classes - 1))
+    new = with_rows(model)
+    assert new.weights_["self_trained"] > 0
+    found = new.predict_proba(X_B)
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(new)).predict_proba(X_B), found
+    )
+    save(new, tmp_path / "new.skinv")
+    np.testing.assert_array_equal(
+        load(tmp_path / "new.skinv").predict_proba(X_B), found
+    )
+    logs = new.to_torch()(torch.as_tensor(X_B)).detach().numpy()
+    np.testing.assert_allclose(np.exp(logs), found, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_rows", [2, 3])
+def test_few_and_equal_rows_without_labels(n_rows):
+    """Even rows that do not vary give probabilities."""
+    for rows in (X_B[:n_rows], np.ones((n_rows, 12)), 1e150 * X_B[:n_rows]):
+        model = fitted()
+        new = model.rebase(X_B[model.anchor_indices_], X=rows)
+        np.testing.assert_allclose(new.predict_proba(X_B).sum(axis=1), 1)
+        assert new.score(X_B, Y) > rebased(model).score(X_B, Y) - 0.02
+
+
+@pytest.mark.parametrize("params", [{"absolute": False}, {"metrics": ()}])
+def test_rows_without_labels_for_some_members(params):
+    """Without the absolute head, and behind translations alone."""
+    if "metrics" in params:
+        old = make_pipeline(StandardScaler(), LogisticRegression()).fit(X_A, Y)
+        rows = np.arange(40)
+        new = pool_translations(old, X_B[rows], X_A[rows], X=X_B)
+    else:
+        new = with_rows(fitted(**params))
+    assert new.weights_["self_trained"] > 0
+    assert new.score(X_B, Y) > 0.9
+
+
+def test_frames_of_rows_without_labels():
+    """The columns must be those of the anchors."""
+    pytest.importorskip("pandas")
+    model, frame = fitted(), as_frame("pandas", X_B, "new")
+    anchors = frame.iloc[model.anchor_indices_]
+    new = model.rebase(anchors, X=frame)
+    expected = with_rows(model).predict_proba(X_B)
+    np.testing.assert_allclose(new.predict_proba(frame), expected, rtol=1e-9)
+    with pytest.raises(ValueError, match="feature names"):
+        model.rebase(anchors, X=as_frame("pandas", X_B, "old"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        (X_B[:, :5], ValueError, "X has 5 features.*12"),
+        (X_B[:1], ValueError, "1 sample"),
+        (np.full((3, 12), np.nan), ValueError, "NaN"),
+        (csr_array(X_B), TypeError, "[Ss]parse"),
+    ],
+    ids=["width", "one row", "NaN", "sparse"],
+)
+def test_rows_without_labels_that_are_refused(rows, error, message):
+    """Before anything is fitted."""
+    model = fitted()
+    with pytest.raises(error, match=message):
+        model.rebase(X_B[model.anchor_indices_], X=rows)
+
+
+def test_a_regressor_takes_no_rows_without_targets():
+    """They train a member of classifiers."""
+    model = fitted(InvariantVotingRegressor)
+    with pytest.raises(
+        TypeError, match=r"X must be None for a regressor.*got a ndarray"
+    ):
+        with_rows(model)

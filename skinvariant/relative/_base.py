@@ -282,6 +282,10 @@ class RelativeTransformer(
         """
         return self._rebase(anchors, X)[0]
 
+    def _needing_rows(self):
+        """Return the names of the metrics that compare along rows of the space."""
+        return [metric.name for metric, _ in self._metrics if metric.needs_rows]
+
     def _rebase(self, anchors, X=None):
         """Return the rebased estimator, and its anchors' own relative spaces."""
         check_is_fitted(self)
@@ -294,7 +298,7 @@ class RelativeTransformer(
                 f"space: {self.anchors_.shape[0]} rows, in the same order; got "
                 f"{anchors.shape[0]} rows"
             )
-        needing = [metric.name for metric, _ in self._metrics if metric.needs_rows]
+        needing = self._needing_rows()
         if needing and X is None:
             raise ValueError(
                 f"X must be unlabelled rows of the new space, up to {MOST_ROWS}, along "

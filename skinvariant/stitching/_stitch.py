@@ -59,8 +59,10 @@ def stitch(model, anchors, *, encoder=None, y=None, X=None, old_anchors=None):
     y : array-like of shape (n_anchors,), default=None
         Labels or targets of the anchors, for a `rebase` that takes them.
     X : array-like of shape (n_samples, n_features_new), default=None
-        Further rows of the new space, without labels, for a `rebase` that takes them:
-        the metric "geodesic" needs them.  With `encoder` raw samples, as the anchors.
+        Further rows of the new space, without labels, for a `rebase` that takes them.
+        They train one more member of an `InvariantVotingClassifier`, also of the one
+        that `old_anchors` make; the metric "geodesic" needs them.  With `encoder` raw
+        samples, as the anchors.
     old_anchors : array-like of shape (n_anchors, n_features), default=None
         For a model that holds no anchors: the same samples as `anchors`, in the space
         that the model was fitted on.  The model is then used behind translations that
@@ -170,10 +172,7 @@ select_anchors(model, X) returns them...
     steps = projecting_steps(model)
     if old_anchors is not None:
         if X is not None:
-            raise TypeError(
-                "with old_anchors X must be None, since translations are fitted on the "
-                f"anchors alone; got a {type(X).__name__}"
-            )
+            targets["X"] = X if encoder is None else _encode(encoder, in_memory(X), "X")
         stitched, rows = _stitch_head(
             model, steps, anchors, old_anchors, encoder, targets
         )
