@@ -7,6 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.sparse import issparse
 from scipy.special import log_softmax, softmax
 from scipy.stats import binomtest, norm
 from sklearn.utils import check_array
@@ -246,6 +247,10 @@ def _combined(expected, labelled, z, spread):
 
 def _read(name, values):
     """Return predictions as an array, and of which kind they are."""
+    if issparse(values):
+        raise TypeError(
+            f"{name} must be dense; got a sparse matrix: use {name}.toarray()"
+        )
     columns = getattr(values, "columns", None)
     array = np.asarray(to_numpy(in_numpy(name, in_memory(values))))
     if array.ndim == 2 and array.shape[1] == 1:
