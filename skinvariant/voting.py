@@ -412,20 +412,18 @@ class _InvariantVoting(BaseEstimator):
                 f"{len(rows)}"
             )
         given = None if y is None else own._encode_anchors(y)
-        along = own.aggregator_ is not None and own.aggregator_._needing_rows()
+        aggregator = own.aggregator_
+        along = aggregator is not None and aggregator._needing_rows()
         if X is not None:
             if not (along or is_classifier(self)):
                 raise TypeError(
-                    "X must be None for a regressor, since rows without targets train "
-                    "a member of classifiers alone, unless a metric compares along "
-                    f"them; got a {type(X).__name__}"
+                    "X must be None for a regressor, unless a metric compares along "
+                    f"rows; got a {type(X).__name__}"
                 )
             X = new._validate(X, reset=False, ensure_min_samples=2)
         members, outputs, references = {}, {}, {}
-        if own.aggregator_ is not None:
-            new.aggregator_, compared = own.aggregator_._rebase(
-                rows, X if along else None
-            )
+        if aggregator is not None:
+            new.aggregator_, compared = aggregator._rebase(rows, X if along else None)
             left_out = new.aggregator_._leave_one_out(compared)
             for name, columns in own._by_metric(new.aggregator_, left_out):
                 members[name] = own.named_estimators_[name]
@@ -449,7 +447,7 @@ class _InvariantVoting(BaseEstimator):
             for name in members
         }
         prior = signal_to_noise(list(new.agreement_.values()))
-        new.anchors_ = rows if own.aggregator_ is None else new.aggregator_.anchors_
+        new.anchors_ = rows if aggregator is None else new.aggregator_.anchors_
         new.named_estimators_ = Bunch(**members)
         new._set_weights(outputs, targets, prior)
         new._scale_weights(outputs, own.left_out_, given)
@@ -457,7 +455,7 @@ class _InvariantVoting(BaseEstimator):
             outputs["self_trained"] = new._self_trained(X, own, outputs, targets, given)
             new._scale_weights(outputs, own.left_out_, given)
         new.left_out_ = new._pool(outputs, list(new.weights_.values()))
-        if own.aggregator_ is not None:
+        if aggregator is not None:
             new._used_aggregator = new.aggregator_._with_metrics(_in_use(new.weights_))
         new._own = own
         return new

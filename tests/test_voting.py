@@ -1454,6 +1454,22 @@ def test_left_out_outputs_by_hand():
 
 
 @pytest.mark.parametrize("vote", VOTES)
+def test_rows_for_a_metric_that_compares_along_them(vote):
+    """They reach it by rebase and stitch; without them it is refused."""
+    model = fitted(vote, metrics=("cosine", "geodesic"))
+    anchors = X_B[model.anchor_indices_]
+    with pytest.raises(ValueError, match="X must be unlabelled rows of the new space"):
+        model.rebase(anchors)
+    new = model.rebase(anchors, X=X_B)
+    assert ("self_trained" in new.weights_) == (vote is InvariantVotingClassifier)
+    others = X_B[:, ::-1]  # of the metrics, none depends on the order of columns
+    reversed_ = stitch(model, others[model.anchor_indices_], X=others)
+    np.testing.assert_allclose(
+        reversed_.weights_["geodesic"], new.weights_["geodesic"], atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("vote", VOTES)
 def test_copies(vote):
     """Pickled and copied, before and after rebase: the same bits."""
     model = fitted(vote)
