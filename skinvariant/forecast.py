@@ -427,11 +427,10 @@ def forecast_swap(
 
     Parameters
     ----------
-    old, new : array-like of shape (n_samples,), (n_samples, n_classes) or \
-            (n_samples, n_outputs)
+    old, new : array-like of shape (n_samples,) or (n_samples, n_columns)
         What the old and the new model predict for the same rows, in the same order;
-        logs are enough.  Three kinds: labels; probabilities, whose rows sum to 1; or
-        the numbers of regressors, that is real numbers which are not all whole, or
+        logs are enough.  Three kinds: labels; probabilities, a column
+        for each class; or the numbers of regressors, that is real numbers which are not all whole, or
         several columns that are no probabilities.
     own_score : float or tuple, default=None
         The old model's score on rows of this kind.  Of classifiers its accuracy, as a
