@@ -429,9 +429,9 @@ def forecast_swap(
     ----------
     old, new : array-like of shape (n_samples,) or (n_samples, n_columns)
         What the old and the new model predict for the same rows, in the same order;
-        logs are enough.  Three kinds: labels; probabilities, a column
-        for each class; or the numbers of regressors, that is real numbers which are not all whole, or
-        several columns that are no probabilities.
+        logs are enough.  Three kinds: labels; probabilities, a column for each class,
+        whose rows sum to 1; or the numbers of regressors, that is real numbers which
+        are not all whole, or several columns that are no probabilities.
     own_score : float or tuple, default=None
         The old model's score on rows of this kind.  Of classifiers its accuracy, as a
         number, which is taken as exact, or as ``(n_right, n_rows)``, whose
