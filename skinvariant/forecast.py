@@ -35,7 +35,7 @@ __all__ = [
 _FORMAT = "skinvariant.SwapForecast"
 # Half an interval of 95%, as a part of the way from the middle of the bounds to one of
 # them: the least multiple of .1 that covers .93 on each data set and way of swapping of
-# examples/benchmarks/forecast.py; of numbers, of targets made from other encoders
+# examples/benchmarks/forecast.py; of numbers, from a trial on two data sets
 _PART = {"probabilities": 0.5, "labels": 0.7, "numbers": 0.9}
 _LEAST_PROBABILITY = 1e-6
 # temperatures from 1/50 to 50
@@ -480,10 +480,12 @@ def forecast_swap(
 
     *Interval of the estimate.*  Nothing in the rows tells where between the bounds the
     accuracy is.  Half the width is .5 times the way from the middle of the bounds to
-    their ends (.7 with labels alone) at 95%, and in proportion to the normal quantile
-    at other `confidence`; the sampling errors of rows and of `own_score` are added, in
-    squares.  The factors were chosen on 56 pairs of encoders, with 30 to 300 anchors,
-    by ``examples/benchmarks/forecast.py``; the page :doc:`/forecast` gives the errors.
+    their ends (.7 with labels alone, .9 of numbers) at 95%, and in proportion to the
+    normal quantile at other `confidence`; the sampling errors of rows and of
+    `own_score` are added, in squares.  The first two factors were chosen on 56 pairs of
+    encoders, with 30 to 300 anchors, and the third on targets for two of their data
+    sets; ``examples/benchmarks/forecast.py`` measures the first two, and the page
+    :doc:`/forecast` gives the errors.
 
     *Labels.*  Only rows with different labels tell a change.  Labels of a random part
     of them correct the estimate by their mean deviation from what was expected, in
